@@ -1,0 +1,35 @@
+//! Time as an input: nothing outside [`SystemClock`] asks the operating system what time it is.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// Where the time comes from. Production uses [`SystemClock`]; tests and the simulation their own.
+pub trait Clock: Debug + Send + Sync {
+    /// Wall-clock time (UTC). May jump in both directions.
+    fn now(&self) -> Timestamp;
+
+    /// Time since an arbitrary fixed point. Never goes back; use it to measure how long something took
+    /// or has waited.
+    fn monotonic(&self) -> Duration;
+}
+
+/// The operating system's clocks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
+    fn monotonic(&self) -> Duration {
+        use std::sync::OnceLock;
+        use std::time::Instant;
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
+}

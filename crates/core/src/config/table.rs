@@ -1,0 +1,260 @@
+//! The one table of settings: what each is called, what it takes, its default, its bounds, its help.
+//!
+//! A setting has one name; flag, variable and key in the file are made from it, so that they cannot
+//! differ.
+
+use std::time::Duration;
+
+/// What every variable of ours begins with.
+pub const VARIABLE_PREFIX: &str = "ULTRASIMPLE_";
+
+/// What a setting takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing on the command line; `true` or `false` elsewhere.
+    Switch,
+    /// A word with a form of its own.
+    Text,
+    /// A word that is never printed.
+    Secret,
+    /// Several path patterns.
+    Patterns,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A time span within these bounds, both included.
+    Duration(Duration, Duration),
+    /// A number of bytes within these bounds, both included.
+    Size(u64, u64),
+    /// A whole number within these bounds, both included.
+    Count(u64, u64),
+}
+
+/// Which part of the program a setting concerns: the headings of the help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Which databases, and when.
+    Scan,
+    /// Where the backups go.
+    Store,
+    /// How they get there, and at what cost.
+    Upload,
+    /// Who this is.
+    Node,
+    /// How the program runs and what it says.
+    Run,
+}
+
+impl Group {
+    /// All groups, in the order in which they are shown.
+    pub const ALL: [Self; 5] = [Self::Scan, Self::Store, Self::Upload, Self::Node, Self::Run];
+
+    /// The heading in the help.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Scan => "Which databases, and when",
+            Self::Store => "Where the backups go",
+            Self::Upload => "How they get there",
+            Self::Node => "Who this is",
+            Self::Run => "Running",
+        }
+    }
+}
+
+/// What the table says of one setting.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    name: &'static str,
+    group: Group,
+    kind: Kind,
+    /// The name of the value in the help; empty for switches.
+    value: &'static str,
+    /// The word that stands where nothing is given.
+    default: Option<&'static str>,
+    help: &'static str,
+}
+
+macro_rules! settings {
+    ($(
+        $setting:ident = $name:literal $value:literal, $group:ident, $kind:expr, $default:expr;
+        $help:literal;
+    )*) => {
+        /// A setting: a row of the table.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Setting {
+            $(#[doc = concat!("`-", $name, "`")] $setting,)*
+        }
+
+        impl Setting {
+            /// All settings, in the order in which they are shown.
+            pub const ALL: &[Self] = &[$(Self::$setting,)*];
+
+            const fn row(self) -> Row {
+                match self {
+                    $(Self::$setting => Row {
+                        name: $name,
+                        group: Group::$group,
+                        kind: $kind,
+                        value: $value,
+                        default: $default,
+                        help: $help,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+const DAY: Duration = Duration::from_hours(24);
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+settings! {
+    Pattern = "pattern" "GLOB", Scan, Kind::Patterns,
+        Some("/data/*/databases/*/branches/*/tenants/*.db");
+        "Which files are databases: '*', '?', '[…]', '**' for any number of directories, '{{x}}' like \
+         '*' and remembered for -path. A relative one is taken from the current directory. Put it in \
+         quotes. May be repeated";
+    Exclude = "exclude" "GLOB", Scan, Kind::Patterns, None;
+        "Which files are not, although a pattern matches; a directory stands for all below it. May be \
+         repeated";
+    Interval = "interval" "TIME", Scan, Kind::Duration(Duration::from_millis(100), DAY), Some("15s");
+        "Time from one scan to the next";
+    Bucket = "bucket" "BUCKET", Store, Kind::Text, None;
+        "Where the backups go: NAME, s3://NAME/prefix or file:///directory. Needed, except with \
+         -dry-run";
+    Path = "path" "TEMPLATE", Store, Kind::Text, None;
+        "The folder of a database's backups in the bucket, such as {{tenant}}/{{database}}: {{x}} is \
+         what follows a directory called x or its plural, or what a pattern's {{x}} matched. Default: \
+         {{project}}/{{database}}/{{branch}}/{{tenant}} where these four have a value, else {{path}}, \
+         the directory below the pattern's fixed part";
+    Region = "region" "REGION", Store, Kind::Text, Some("us-east-1");
+        "The bucket's region";
+    EndpointUrl = "endpoint-url" "URL", Store, Kind::Text, None;
+        "An S3 server other than AWS, such as http://localhost:9000";
+    AccessKey = "access-key" "KEY", Store, Kind::Secret, None;
+        "Access key, with -secret-key. Without the two: the AWS variables, files and roles. On the \
+         command line other users can see it; the variable or the file is better";
+    SecretKey = "secret-key" "KEY", Store, Kind::Secret, None;
+        "Secret key, with -access-key";
+    RetentionDays = "retention-days" "DAYS", Store, Kind::Count(1, 36_500), Some("30");
+        "How long backups are kept. The newest backup of a database is kept for ever";
+    Concurrent = "concurrent" "N", Upload, Kind::Count(1, 10_000), Some("100");
+        "Uploads at once, at most";
+    MinUploadInterval = "min-upload-interval" "TIME", Upload, Kind::Duration(Duration::ZERO, DAY),
+        Some("0s");
+        "Least time between two uploads of one database. It lowers the bill; the price is that a \
+         change may wait that long";
+    PutBudget = "put-budget" "N", Upload, Kind::Count(1, 1_000_000_000_000), None;
+        "Uploads a month, at most, shared between the databases by how long their changes have \
+         waited. Without it there is no limit";
+    Check = "check" "LEVEL", Upload, Kind::Choice(&["off", "quick", "full"]), Some("quick");
+        "How a capture is checked before its upload: off, quick (PRAGMA quick_check) or full (PRAGMA \
+         integrity_check). A damaged one is stored marked";
+    MemoryBudget = "memory-budget" "SIZE", Upload, Kind::Size(16 * MIB, 16 * TIB), Some("256MiB");
+        "Bytes of captures held in memory, at most; larger databases are streamed";
+    Scratch = "scratch" "DIR", Upload, Kind::Text, None;
+        "A directory for what has to be copied before it can be read: crashed databases and such. \
+         Created when it is not there. Default: ultrasimple-UID below $TMPDIR or /tmp";
+    SpoolLimit = "spool-limit" "SIZE", Upload, Kind::Size(16 * MIB, 1_024 * TIB), Some("16GiB");
+        "Bytes in -scratch, at most";
+    Node = "node" "NAME", Node, Kind::Text, None;
+        "The name of this node. Default: the host's name";
+    Volume = "volume" "NAME", Node, Kind::Text, Some("default");
+        "The name of the storage that the databases are on";
+    Shards = "shards" "N", Node, Kind::Count(1, 65_536), Some("256");
+        "In how many parts a volume is divided. Fixed by the first start on a bucket";
+    Once = "once" "", Run, Kind::Switch, None;
+        "Do one cycle to its end, then exit";
+    DryRun = "dry-run" "", Run, Kind::Switch, None;
+        "Say for each database what would be done and why, then exit. Writes nothing to a bucket, and \
+         needs none";
+    DrainTimeout = "drain-timeout" "TIME", Run, Kind::Duration(Duration::ZERO, DAY), Some("30s");
+        "How long uploads may take to finish after SIGTERM or Ctrl-C";
+    Http = "http" "ADDRESS", Run, Kind::Text, Some("127.0.0.1:9810");
+        "Where /healthz and /stats are served; 'off' for nowhere, port 0 for any free port. A loopback \
+         address. Not used by -dry-run, and by -once only when given";
+    LogFormat = "log-format" "FORMAT", Run, Kind::Choice(&["text", "json"]), Some("text");
+        "Form of the log on stderr: text or json. RUST_LOG sets what is logged";
+    Config = "config" "FILE", Run, Kind::Text, None;
+        "A TOML file with any of these settings, by their names without dashes in front";
+}
+
+impl Setting {
+    /// The setting's one name: `min-upload-interval`. Also its key in the file.
+    pub const fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// As a flag: `-min-upload-interval`.
+    pub fn flag(self) -> String {
+        format!("-{}", self.name())
+    }
+
+    /// As a variable: `ULTRASIMPLE_MIN_UPLOAD_INTERVAL`.
+    pub fn variable(self) -> String {
+        format!("{VARIABLE_PREFIX}{}", self.name().to_ascii_uppercase().replace('-', "_"))
+    }
+
+    /// The setting of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|setting| setting.name() == name)
+    }
+
+    /// What it takes.
+    pub const fn kind(self) -> Kind {
+        self.row().kind
+    }
+
+    /// Under which heading it belongs.
+    pub const fn group(self) -> Group {
+        self.row().group
+    }
+
+    /// What its value is called in the help; empty for a switch.
+    pub const fn value_name(self) -> &'static str {
+        self.row().value
+    }
+
+    /// The word that stands where nothing is given.
+    pub const fn default_word(self) -> Option<&'static str> {
+        self.row().default
+    }
+
+    /// What it is for, without a full stop at the end. Default and bounds are not in it, except where
+    /// the default is not a word.
+    pub const fn help(self) -> &'static str {
+        self.row().help
+    }
+
+    /// Whether it is a switch, which takes no value on the command line.
+    pub fn is_switch(self) -> bool {
+        self.kind() == Kind::Switch
+    }
+
+    /// Whether its value is never printed.
+    pub fn is_secret(self) -> bool {
+        self.kind() == Kind::Secret
+    }
+
+    /// Whether it may be given several times.
+    pub fn is_repeatable(self) -> bool {
+        self.kind() == Kind::Patterns
+    }
+
+    /// What would be right, for an error and for the help: `100ms to 1d`.
+    pub fn expected(self) -> String {
+        use super::words::{DurationText, SizeText};
+        match self.kind() {
+            Kind::Duration(min, max) => {
+                format!("a time from {} to {}, such as 15s", DurationText(min), DurationText(max))
+            }
+            Kind::Size(min, max) => {
+                format!("a size from {} to {}, such as 256MiB", SizeText(min), SizeText(max))
+            }
+            Kind::Count(min, max) => format!("a whole number from {min} to {max}"),
+            Kind::Choice(words) => words.join(" or "),
+            Kind::Switch => "true or false".to_owned(),
+            Kind::Text | Kind::Secret | Kind::Patterns => "a text".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Every default, every bound on both sides, and what is said about a value outside.
+
+use std::time::Duration;
+
+use super::settings;
+use crate::config::{LogFormat, RunMode, Setting};
+
+#[test]
+fn defaults() {
+    let settings = settings(&[]).unwrap();
+    let words = settings.describe();
+    let word = |name: &str| words.iter().find(|(n, _)| *n == name).unwrap().1.clone();
+    for (name, default) in [
+        ("pattern", "/data/*/databases/*/branches/*/tenants/*.db"),
+        ("interval", "15s"),
+        ("bucket", "backups"),
+        ("endpoint-url", "none"),
+        ("credentials", "AWS chain"),
+        ("retention-days", "30"),
+        ("concurrent", "100"),
+        ("min-upload-interval", "0s"),
+        ("put-budget", "none"),
+        ("check", "quick"),
+        ("memory-budget", "256MiB"),
+        ("scratch", "/tmp/ultrasimple-7"),
+        ("spool-limit", "16GiB"),
+        ("node", "db-01.example"),
+        ("volume", "default"),
+        ("shards", "256"),
+        ("http", "127.0.0.1:9810"),
+    ] {
+        assert_eq!(word(name), default, "{name}");
+    }
+    assert_eq!(settings.store.region, "us-east-1");
+    assert_eq!(settings.upload.drain_timeout, Duration::from_secs(30));
+    assert_eq!((settings.run, settings.log.format), (RunMode::Forever, LogFormat::Text));
+}
+
+#[test]
+fn every_bound() {
+    use Setting as S;
+    let huge = "99999999999999999999999";
+    for (setting, good, bad) in [
+        (
+            S::Interval,
+            &["100ms", "1h30m", "1h 30m", "24h"][..],
+            &["0", "0s", "99ms", "-5s", "24h1s", "15", "1.5", "1d", "x", "", huge, "5s ago"][..],
+        ),
+        (S::MinUploadInterval, &["0s", "24h"], &["-1s", "25h"]),
+        (S::DrainTimeout, &["0s", "5m"], &["-1s", "25h"]),
+        (S::Concurrent, &["1", "10000", "10_000"], &["0", "10001", "-1", "1.5", "x", huge]),
+        (S::RetentionDays, &["1", "36500"], &["0", "36501", "-1", "30d"]),
+        (S::Shards, &["1", "65536"], &["0", "65537"]),
+        (S::PutBudget, &["1", "1000000000000"], &["0", "-1", huge]),
+        (
+            S::MemoryBudget,
+            &["16MiB", "16777216", "1 GB", "16TiB"],
+            &["0", "15MiB", "17TiB", "-1", "1e9", "MiB", "16 Mio"],
+        ),
+        (S::SpoolLimit, &["16MiB", "1PiB"], &["15MiB", "2PiB"]),
+        (S::Check, &["off", "quick", "full"], &["on", "Full"]),
+        (S::LogFormat, &["text", "json"], &["xml"]),
+        (S::Once, &["true", "false"], &["maybe"]),
+        (
+            S::Http,
+            &["off", "127.0.0.1:0", "[::1]:80", "localhost:1"],
+            &["9810", ":9810", "0.0.0.0:9810", "10.0.0.1:1", "[::]:80", "example.com:80", "none"],
+        ),
+        (S::Region, &["eu-west-1", "auto"], &["eu west"]),
+        (
+            S::EndpointUrl,
+            &["http://localhost:9000", "https://x/", "http://[::1]:9000/p"],
+            &[
+                "localhost:9000",
+                "ftp://x",
+                "http://",
+                "http://:80",
+                "http://k:s@x",
+                "http://x:0",
+                "http://x:99999",
+                "http://x y",
+                "http://x?a=b",
+            ],
+        ),
+        (S::Node, &["n-1"], &["a/b", "-n"]),
+        (S::Volume, &["v"], &["", "a b"]),
+        (S::Path, &["{{tenant}}/{{database}}", "x"], &["/x", "{{", "a//b"]),
+        (
+            S::Pattern,
+            &["/a/*.db", "a/*.db", "./*.db", "../x/*.db"],
+            &["", "~/a/*.db", "/a//b", "/a/../b", "/a/**", "/a/[", "a/"],
+        ),
+        (S::Exclude, &["/a/x"], &["/a//b"]),
+        (S::Bucket, &["b", "file:///b"], &["", "b b"]),
+        (S::Scratch, &["/scratch", "scratch"], &["", "~/s", "/data/p/databases/x/branches"]),
+    ] {
+        for word in good {
+            settings(&[(setting, word)]).unwrap_or_else(|error| panic!("{error}"));
+        }
+        for word in bad {
+            let error = settings(&[(setting, word)]).map(|_| word).unwrap_err();
+            assert_eq!(error.lines().count(), 1, "{error}");
+            assert!(error.starts_with(&setting.flag()), "{error}");
+            assert!(error.contains(word) || setting == S::Once, "{error}");
+        }
+    }
+}
+
+#[test]
+fn errors_say_what_would_be_right() {
+    use Setting as S;
+    for (setting, word, said) in [
+        (S::Interval, "0s", "-interval \"0s\": it must be a time from 100ms to 24h, such as 15s"),
+        (S::Interval, "15", "a unit is missing: 15s, 15m or 15h"),
+        (S::Interval, "1d", "in hours"),
+        (S::Concurrent, "-1", "-concurrent \"-1\": it must be a whole number from 1 to 10000"),
+        (S::MemoryBudget, "1MiB", "a size from 16MiB to 16TiB"),
+        (S::Check, "all", "it must be off or quick or full"),
+        (S::Http, "0.0.0.0:80", "needs a token, which this version has not"),
+        (S::Pattern, "~/x/*.db", "$HOME/x/*.db"),
+        (S::EndpointUrl, "http://k:s@x", "-access-key"),
+        (S::Scratch, "/data", "-exclude"),
+    ] {
+        let error = settings(&[(setting, word)]).map(|_| word).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn copies_and_backups_must_not_look_like_databases() {
+    use Setting as S;
+    let problems = |pattern, exclude, scratch, bucket| {
+        let words = [(S::Pattern, pattern), (S::Scratch, scratch), (S::Bucket, bucket)];
+        let exclude = (!str::is_empty(exclude)).then_some((S::Exclude, exclude));
+        let words: Vec<_> = words.into_iter().chain(exclude).collect();
+        settings(&words).err().map_or(0, |problems| problems.lines().count())
+    };
+    let elsewhere = "file:///elsewhere";
+    assert_eq!(problems("/data/**/*.db", "", "/s", "file:///data/backups"), 0);
+    assert_eq!(problems("/data/**/*", "", "/s", "file:///data/backups"), 1);
+    assert_eq!(problems("/data/**/*", "", "/s", "file:///data"), 1);
+    assert_eq!(problems("/data/*/*/*", "", "/s", "file:///data"), 1);
+    assert_eq!(problems("/data/**/*", "/data/backups", "/s", "file:///data/backups"), 0);
+    assert_eq!(problems("/data/**/*.db", "", "/data/s", elsewhere), 1);
+    assert_eq!(problems("/data/**/*.db", "/data/s", "/data/s", elsewhere), 0);
+    assert_eq!(problems("/data/**/*", "", "/data/s", "file:///data/backups"), 2);
+}

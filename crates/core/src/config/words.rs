@@ -1,0 +1,96 @@
+//! Words to numbers, and numbers to words.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use jiff::SignedDuration;
+
+use super::Setting;
+use super::table::Kind;
+
+/// Reads a time span such as `15s`, `1h30m` or `500ms` within the setting's bounds.
+pub(super) fn duration(setting: Setting, word: &str) -> Result<Duration, String> {
+    let expected = || format!("it must be {}", setting.expected());
+    let word = word.trim();
+    if word.parse::<f64>().is_ok_and(|number| number > 0.0) {
+        return Err(format!("{}; a unit is missing: {word}s, {word}m or {word}h", expected()));
+    }
+    let Ok(signed) = word.parse::<SignedDuration>() else {
+        let days = word.ends_with('d') || word.contains("day");
+        return Err(if days { format!("{}, in hours at most", expected()) } else { expected() });
+    };
+    let Kind::Duration(min, max) = setting.kind() else {
+        return Err(expected());
+    };
+    Duration::try_from(signed)
+        .ok()
+        .filter(|duration| (min..=max).contains(duration))
+        .ok_or_else(expected)
+}
+
+/// Reads a number of bytes such as `256MiB`, `1GB` or `1048576` within the setting's bounds.
+pub(super) fn size(setting: Setting, word: &str) -> Result<u64, String> {
+    let expected = || format!("it must be {}", setting.expected());
+    let Kind::Size(min, max) = setting.kind() else {
+        return Err(expected());
+    };
+    let bytes = word.trim().parse::<ByteSize>().map_err(|_| expected())?.as_u64();
+    Some(bytes).filter(|bytes| (min..=max).contains(bytes)).ok_or_else(expected)
+}
+
+/// Reads a whole number within the setting's bounds. `_` may stand between digits, as in TOML.
+pub(super) fn count(setting: Setting, word: &str) -> Result<u64, String> {
+    let expected = || format!("it must be {}", setting.expected());
+    let Kind::Count(min, max) = setting.kind() else {
+        return Err(expected());
+    };
+    let digits = word.trim().replace('_', "");
+    let number = digits.parse::<u64>().map_err(|_| expected())?;
+    Some(number).filter(|number| (min..=max).contains(number)).ok_or_else(expected)
+}
+
+/// Reads what a switch takes outside the command line.
+pub(super) fn switch(word: &str) -> Result<bool, String> {
+    match word.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err("it must be true or false".to_owned()),
+    }
+}
+
+/// A time span in the form in which it can be given: `1h 30m`, `500ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DurationText(
+    /// The time span.
+    pub Duration,
+);
+
+impl fmt::Display for DurationText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match SignedDuration::try_from(self.0) {
+            Ok(signed) if !signed.is_zero() => write!(f, "{signed:#}"),
+            Ok(_) => f.write_str("0s"),
+            Err(_) => write!(f, "{}s", self.0.as_secs()),
+        }
+    }
+}
+
+/// A number of bytes in a form in which it can be given: `256MiB`; exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeText(
+    /// Bytes.
+    pub u64,
+);
+
+impl fmt::Display for SizeText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        let (mut number, mut unit) = (self.0, 0);
+        while number != 0 && number.is_multiple_of(1_024) && unit + 1 < units.len() {
+            number /= 1_024;
+            unit += 1;
+        }
+        write!(f, "{number}{}", units.get(unit).copied().unwrap_or_default())
+    }
+}

@@ -1,0 +1,29 @@
+//! The words of the replicator: what every other crate speaks in.
+//!
+//! Ids, fingerprints, hours, keys and templates, the form of a stored backup, patterns, placement and
+//! configuration. Pure values and pure functions: nothing here does I/O, reads a clock or throws dice
+//! (time comes in through [`clock::Clock`]).
+
+pub mod clock;
+pub mod cluster_file;
+pub mod config;
+pub mod fingerprint;
+pub mod footer;
+pub mod hour;
+pub mod ids;
+pub mod key;
+pub mod object;
+pub mod path;
+pub mod pattern;
+pub mod placement;
+pub mod template;
+
+pub use clock::{Clock, SystemClock};
+pub use config::CheckLevel;
+pub use fingerprint::{FileStamp, Fingerprint, FingerprintDigest};
+pub use footer::{CheckResult, ContentHash, Footer};
+pub use hour::Hour;
+pub use ids::{Epoch, NodeName, ShardId, VolumeName};
+pub use jiff::Timestamp;
+pub use key::{BackupKey, KeyStem, ObjectKey};
+pub use path::SourcePath;

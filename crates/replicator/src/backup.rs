@@ -1,0 +1,370 @@
+//! Backing up one database: capture → check → compress → put. Plan, act, record, recover.
+//!
+//! Owns the order of these steps and what each way of failing means. Does not own what is remembered of
+//! the outcome (the shard owner does) or how many run at once (the uploader does). Dropping the future
+//! gives the attempt up: nothing half-done is left in the store.
+
+mod put;
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use ultrasimple_core::footer::{ContentHasher, FooterFields};
+use ultrasimple_core::key::KeyStem;
+use ultrasimple_core::pattern::PatternSet;
+use ultrasimple_core::template::{PathTemplate, Setting};
+use ultrasimple_core::{
+    CheckLevel, Clock, ContentHash, Epoch, FingerprintDigest, Footer, Hour, NodeName, SourcePath,
+    VolumeName, object, placement,
+};
+use ultrasimple_sqlite::{Capture, CaptureError, Capturer, Image, filesystem_kind, timestamp_tick};
+use ultrasimple_store::{ETag, Store};
+
+use crate::dry_run::{DryRunAction, DryRunLine};
+use crate::scan::{DatabaseId, Table};
+use crate::shard::{Failure, LastBackup, Outcome};
+use crate::statistics::Counters;
+
+pub(crate) use put::Put;
+
+/// What one unit of the memory budget stands for.
+const BUDGET_UNIT: u64 = 4_096;
+/// Memory that any upload needs besides image and object: buffers of the codec and the connection.
+const OVERHEAD: u64 = 192 * 1_024;
+/// Memory of an upload that streams: parts under way, and chunks between the threads.
+const STREAMING: u64 = 64 << 20;
+
+/// What all uploads share.
+pub(crate) struct Workshop {
+    pub(crate) table: Arc<RwLock<Table>>,
+    pub(crate) patterns: PatternSet,
+    pub(crate) template: PathTemplate,
+    pub(crate) volume: VolumeName,
+    pub(crate) node: NodeName,
+    pub(crate) epoch: Epoch,
+    pub(crate) shards: u32,
+    pub(crate) check: CheckLevel,
+    pub(crate) capturer: Arc<Capturer>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) memory: MemoryBudget,
+    /// Captures that may be under way at once: they are work for the processor and the disk.
+    pub(crate) captures: Arc<Semaphore>,
+}
+
+/// Bytes that captures and uploads may hold in memory, all together.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryBudget {
+    units: Arc<Semaphore>,
+    total: u64,
+}
+
+impl MemoryBudget {
+    pub(crate) fn new(bytes: u64) -> Self {
+        let units = usize::try_from(bytes / BUDGET_UNIT).unwrap_or(Semaphore::MAX_PERMITS);
+        Self { units: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))), total: bytes }
+    }
+
+    /// The largest image that is held in memory: a few of them fit at once, with their objects.
+    fn largest_image(&self) -> u64 {
+        self.total / 8
+    }
+
+    /// Units for `bytes`, at most all there are.
+    fn units(&self, bytes: u64) -> u32 {
+        let units = bytes.min(self.total / 2).div_ceil(BUDGET_UNIT);
+        u32::try_from(units).unwrap_or(u32::MAX)
+    }
+
+    async fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.units).acquire_many_owned(self.units(bytes)).await.ok()
+    }
+}
+
+/// What the capture of a database gave, ready to be sent.
+struct Prepared {
+    digest: FingerprintDigest,
+    settled: bool,
+    content: ContentHash,
+    fields: FooterFields,
+    body: PreparedBody,
+}
+
+enum PreparedBody {
+    /// The object, whole.
+    Object(Bytes, Box<Footer>),
+    /// The image is in scratch; the object is made while it is sent.
+    Spooled(Arc<Image>),
+}
+
+/// A database as it is about to be backed up.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// As the pattern found it: what the footer says.
+    pub(crate) path: SourcePath,
+    /// Where it is, symbolic links resolved.
+    real: PathBuf,
+    pub(crate) stem: KeyStem,
+}
+
+/// Why there is no outcome to record.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// A later owner writes to this bucket: this node must stop.
+    Fenced(Footer),
+}
+
+impl Workshop {
+    /// Backs one database up.
+    ///
+    /// # Errors
+    /// When this node was found to be fenced off.
+    pub(crate) async fn back_up(
+        self: &Arc<Self>,
+        id: DatabaseId,
+        last: Option<LastBackup>,
+    ) -> Result<Outcome, Stop> {
+        let target = match self.target(id) {
+            Ok(Some(target)) => Arc::new(target),
+            Ok(None) => return Ok(Outcome::Vanished),
+            Err(failure) => return Ok(Outcome::Failed(failure)),
+        };
+        let (prepared, _memory) = match self.prepare(&target, last.as_ref()).await {
+            Ok(prepared) => prepared,
+            Err(Unprepared::Outcome(outcome)) => return Ok(outcome),
+            Err(Unprepared::Unchanged(digest, settled)) => {
+                return Ok(Outcome::Unchanged { digest, settled });
+            }
+        };
+        self.put(&target, prepared, last).await
+    }
+
+    /// Does all that [`Self::back_up`] does but for the write, and tells what that would have been.
+    pub(crate) async fn look(self: &Arc<Self>, id: DatabaseId, path: SourcePath) -> DryRunLine {
+        let fail = |key, failure: Failure| DryRunLine {
+            path: path.clone(),
+            key,
+            action: DryRunAction::Fail,
+            reason: failure.reason,
+        };
+        let vanished = || Failure { kind: "vanished", reason: "it has just vanished".to_owned() };
+        let target = match self.target(id) {
+            Ok(Some(target)) => Arc::new(target),
+            Ok(None) => return fail(None, vanished()),
+            Err(failure) => return fail(None, failure),
+        };
+        let (prepared, _memory) = match self.prepare(&target, None).await {
+            Ok(prepared) => prepared,
+            Err(Unprepared::Outcome(Outcome::Failed(failure))) => return fail(None, failure),
+            Err(_) => return fail(None, vanished()),
+        };
+        let put = self.put_of(&target, &prepared, None);
+        let key = Some(put.key.clone());
+        match put.look_ahead(&prepared.body).await {
+            Ok(put::Ahead::Same) => DryRunLine {
+                path,
+                key,
+                action: DryRunAction::Nothing,
+                reason: "the bucket has this content under this key".to_owned(),
+            },
+            Ok(put::Ahead::Send(reason)) => {
+                DryRunLine { path, key, action: DryRunAction::Upload, reason }
+            }
+            Err(put::PutError::Failed(failure)) => fail(key, failure),
+            Err(put::PutError::Fenced(_)) => fail(key, vanished()),
+        }
+    }
+
+    fn put_of(&self, target: &Target, prepared: &Prepared, expected: Option<ETag>) -> Put<'_> {
+        let hour = Hour::of(prepared.fields.captured_at);
+        Put {
+            store: &*self.store,
+            key: target.stem.at(hour).object_key(),
+            fields: prepared.fields.clone(),
+            content: prepared.content,
+            expected,
+        }
+    }
+
+    /// Where a database is and what its key is. `None` when it is no longer known.
+    pub(crate) fn target(&self, id: DatabaseId) -> Result<Option<Target>, Failure> {
+        let (path, is_link, sharing) = {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            let Some((path, is_link)) = table.locate(id) else { return Ok(None) };
+            let sharing: Vec<_> =
+                table.sharing_key(id).into_iter().filter_map(|id| table.path(id)).collect();
+            (path, is_link, sharing)
+        };
+        let setting = Setting {
+            patterns: &self.patterns,
+            volume: &self.volume,
+            node: &self.node,
+            max_key_bytes: self.store.max_key_bytes(),
+        };
+        let stem = self.template.expand(&path, setting);
+        let stem = stem.map_err(|error| Failure { kind: "key", reason: error.to_string() })?;
+        if let Some(other) = sharing.first() {
+            let reason = format!(
+                "its key {stem} is also that of {other}; neither is backed up: change -path so that \
+                 their keys differ, or exclude one"
+            );
+            return Err(Failure { kind: "key_collision", reason });
+        }
+        let real =
+            if is_link { std::fs::canonicalize(path.as_path()) } else { Ok(path.to_path_buf()) };
+        let real = real.map_err(|error| Failure {
+            kind: "link",
+            reason: format!("its symbolic link cannot be resolved: {error}"),
+        })?;
+        Ok(Some(Target { path, real, stem }))
+    }
+
+    /// Captures and compresses, within the memory budget.
+    async fn prepare(
+        self: &Arc<Self>,
+        target: &Arc<Target>,
+        last: Option<&LastBackup>,
+    ) -> Result<(Prepared, Option<OwnedSemaphorePermit>), Unprepared> {
+        let content = last.map(|last| last.content);
+        let stopping = || Unprepared::Outcome(Outcome::Cancelled);
+        let bound = self.blocking(target, |_, target| Ok(size_bound(&target.real))).await?;
+        let in_memory = bound <= self.memory.largest_image();
+        let need = if in_memory { 2 * bound + OVERHEAD } else { STREAMING.max(OVERHEAD) };
+        let memory = self.memory.take(need).await.ok_or_else(stopping)?;
+        let _turn = self.captures.acquire().await.map_err(|_| stopping())?;
+        let limit = if in_memory { bound } else { 0 };
+        let work = move |workshop: &Self, target: &Target| workshop.capture(target, limit, content);
+        Ok((self.blocking(target, work).await?, Some(memory)))
+    }
+
+    /// Runs blocking work on a thread of its own. A panic there is this database's failure, no other's.
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        target: &Arc<Target>,
+        work: impl FnOnce(&Self, &Target) -> Result<T, Unprepared> + Send + 'static,
+    ) -> Result<T, Unprepared> {
+        let (workshop, target) = (Arc::clone(self), Arc::clone(target));
+        match tokio::task::spawn_blocking(move || work(&workshop, &target)).await {
+            Ok(result) => result,
+            Err(error) if error.is_cancelled() => Err(Unprepared::Outcome(Outcome::Cancelled)),
+            Err(error) => Err(Unprepared::Outcome(Outcome::Failed(Failure {
+                kind: "panic",
+                reason: format!("the capture panicked, which is a bug, please report it: {error}"),
+            }))),
+        }
+    }
+
+    fn capture(
+        &self,
+        target: &Target,
+        memory_limit: u64,
+        last: Option<ContentHash>,
+    ) -> Result<Prepared, Unprepared> {
+        let capture = self.capturer.capture(&target.real, memory_limit, self.check);
+        let Capture { fingerprint, mode, captured_at, image, check, .. } = match capture {
+            Ok(capture) => capture,
+            Err(CaptureError::Vanished) => return Err(Unprepared::Outcome(Outcome::Vanished)),
+            Err(error) => return Err(Unprepared::Outcome(Outcome::Failed(failure(&error)))),
+        };
+        let digest = fingerprint.digest();
+        let settled = is_settled(&target.real, &fingerprint, captured_at);
+        let unchanged = |content| (last == Some(content)).then_some((digest, settled));
+        let fields = FooterFields {
+            volume: self.volume.clone(),
+            path: target.path.clone(),
+            shard: placement::shard_of(&self.volume, &target.path, self.shards),
+            mode,
+            captured_at,
+            node: self.node.clone(),
+            epoch: self.epoch,
+            check,
+        };
+        let io = |error: &dyn std::fmt::Display| {
+            let reason = format!("the captured image cannot be read back from scratch: {error}");
+            Unprepared::Outcome(Outcome::Failed(Failure { kind: "scratch", reason }))
+        };
+        let (content, body) = if let Some(bytes) = image.as_bytes() {
+            let content = ContentHash::of(bytes);
+            if let Some((digest, settled)) = unchanged(content) {
+                return Err(Unprepared::Unchanged(digest, settled));
+            }
+            let (object, footer) =
+                object::encode(bytes, fields.clone()).map_err(|error| io(&error))?;
+            (content, PreparedBody::Object(object.into(), Box::new(footer)))
+        } else {
+            let mut hasher = ContentHasher::default();
+            image.write_to(&mut hasher).map_err(|error| io(&error))?;
+            let content = hasher.finish();
+            if let Some((digest, settled)) = unchanged(content) {
+                return Err(Unprepared::Unchanged(digest, settled));
+            }
+            (content, PreparedBody::Spooled(Arc::new(image)))
+        };
+        Ok(Prepared { digest, settled, content, fields, body })
+    }
+
+    async fn put(
+        self: &Arc<Self>,
+        target: &Target,
+        prepared: Prepared,
+        last: Option<LastBackup>,
+    ) -> Result<Outcome, Stop> {
+        let hour = Hour::of(prepared.fields.captured_at);
+        let damage: Option<Box<str>> = match &prepared.fields.check {
+            ultrasimple_core::CheckResult::Failed(found) => Some(found.as_str().into()),
+            _ => None,
+        };
+        let here = last.filter(|last| last.hour == hour);
+        if damage.is_some() && here.as_ref().is_some_and(|last| last.damage.is_none()) {
+            return Ok(Outcome::Failed(put::would_replace_good(damage.as_deref())));
+        }
+        let put = self.put_of(target, &prepared, here.map(|last| last.etag));
+        let Prepared { digest, settled, content, body, .. } = prepared;
+        let etag = match put.run(body).await {
+            Ok(stored) => {
+                self.counters.stored(stored.sent_bytes);
+                stored.etag
+            }
+            Err(put::PutError::Failed(failure)) => return Ok(Outcome::Failed(failure)),
+            Err(put::PutError::Fenced(footer)) => return Err(Stop::Fenced(*footer)),
+        };
+        let stored_at = self.clock.monotonic();
+        let backup = LastBackup { content, hour, etag, damage, stored_at };
+        Ok(Outcome::Stored { digest, settled, backup })
+    }
+}
+
+enum Unprepared {
+    Outcome(Outcome),
+    Unchanged(FingerprintDigest, bool),
+}
+
+/// An upper bound of the image's size, as far as `stat` tells. What cannot be looked at is left to the
+/// capture to complain about.
+fn size_bound(path: &std::path::Path) -> u64 {
+    ultrasimple_sqlite::fingerprint(path).map_or(0, |found| found.image_size_bound())
+}
+
+/// Whether any change after the capture is certain to change the fingerprint.
+fn is_settled(
+    path: &std::path::Path,
+    fingerprint: &ultrasimple_core::Fingerprint,
+    captured_at: ultrasimple_core::Timestamp,
+) -> bool {
+    let kind = filesystem_kind(path).unwrap_or(ultrasimple_sqlite::FilesystemKind::Network);
+    let stamps = [Some(fingerprint.main), fingerprint.wal];
+    let tick = stamps.iter().flatten().map(|stamp| timestamp_tick(kind, stamp)).max();
+    let tick_ns = i64::try_from(tick.unwrap_or(Duration::ZERO).as_nanos()).unwrap_or(i64::MAX);
+    let now_ns = i64::try_from(captured_at.as_nanosecond()).unwrap_or(i64::MAX);
+    !fingerprint.is_racy(now_ns, tick_ns)
+}
+
+fn failure(error: &CaptureError) -> Failure {
+    // The message of an error that wraps another leaves the cause to its source.
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    Failure { kind: error.kind(), reason: format!("{error}{}", cause.unwrap_or_default()) }
+}

@@ -1,0 +1,273 @@
+//! Putting an object under its key so that no newer one, and none of others, is ever replaced.
+//!
+//! Every write is conditional. Where the condition fails, the footer of what is there decides
+//! ([`conflict::decide`]); then there is at most one more attempt, and after that the next cycle.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use ultrasimple_core::footer::{FooterError, FooterFields, SUFFIX_BYTES};
+use ultrasimple_core::object::ObjectWriter;
+use ultrasimple_core::{ContentHash, Footer, ObjectKey};
+use ultrasimple_sqlite::Image;
+use ultrasimple_store::{Body, ByteRange, Chunk, Condition, ETag, Store, StoreError};
+
+use super::PreparedBody;
+use crate::conflict::{Decision, Reason, decide};
+use crate::shard::{Failure, damage_reason};
+
+/// Bytes per chunk of a streamed object.
+const CHUNK: usize = 1 << 20;
+/// Chunks between the thread that compresses and the store.
+const CHUNKS_AHEAD: usize = 4;
+
+/// One object on its way.
+pub(crate) struct Put<'a> {
+    pub(crate) store: &'a dyn Store,
+    pub(crate) key: ObjectKey,
+    pub(crate) fields: FooterFields,
+    pub(crate) content: ContentHash,
+    /// The tag of what this node put there last, if it did.
+    pub(crate) expected: Option<ETag>,
+}
+
+/// It is there.
+pub(crate) struct Done {
+    pub(crate) etag: ETag,
+    /// Bytes sent; 0 when the same content was there already.
+    pub(crate) sent_bytes: u64,
+}
+
+pub(crate) enum PutError {
+    Failed(Failure),
+    Fenced(Box<Footer>),
+}
+
+/// What is under the key, if it is a backup.
+struct There {
+    footer: Footer,
+    etag: ETag,
+}
+
+/// What a write would do.
+pub(crate) enum Ahead {
+    /// Nothing: the content is there.
+    Same,
+    /// Send the object, for this reason.
+    Send(String),
+}
+
+impl Put<'_> {
+    /// What [`Self::run`] would do, without a request that writes. The epoch of a dry run is below all:
+    /// what a real run would be refused for that reason alone is not told apart.
+    pub(super) async fn look_ahead(&self, body: &PreparedBody) -> Result<Ahead, PutError> {
+        let mut ours = self.footer(body);
+        let Some(there) = self.look().await? else {
+            return Ok(Ahead::Send("the bucket has no backup of this hour".to_owned()));
+        };
+        ours.epoch = there.footer.epoch;
+        match decide(&ours, &there.footer) {
+            Decision::Adopt => Ok(Ahead::Same),
+            Decision::Overwrite => Ok(Ahead::Send(format!(
+                "the bucket's backup of this hour has other content (captured {})",
+                there.footer.captured_at
+            ))),
+            Decision::Fenced => Err(PutError::Fenced(Box::new(there.footer))),
+            Decision::Leave(reason) => Err(PutError::Failed(self.left(reason, &ours))),
+        }
+    }
+
+    fn footer(&self, body: &PreparedBody) -> Footer {
+        let size = match body {
+            PreparedBody::Object(_, footer) => footer.size,
+            PreparedBody::Spooled(image) => image.len(),
+        };
+        Footer::new(self.fields.clone(), self.content, size)
+    }
+
+    pub(super) async fn run(self, body: PreparedBody) -> Result<Done, PutError> {
+        let ours = self.footer(&body);
+        let able = self.store.capabilities();
+        let mut condition = match &self.expected {
+            Some(etag) if able.put_if_matches => Condition::Matches(etag.clone()),
+            None if able.put_if_absent => Condition::Absent,
+            // A store without conditions: look first. Two nodes may still race, which is why a fleet
+            // refuses such a store.
+            _ => match self.resolve(&ours).await? {
+                Resolved::Adopt(etag) => return Ok(Done { etag, sent_bytes: 0 }),
+                Resolved::Overwrite(_) | Resolved::Absent => Condition::Always,
+            },
+        };
+        for is_last in [false, true] {
+            match self.send(&body, condition).await {
+                Ok(stored) => return Ok(Done { etag: stored.etag, sent_bytes: stored.size }),
+                Err(StoreError::ConditionFailed) if !is_last => {}
+                Err(error) => return Err(PutError::Failed(store_failure(&error))),
+            }
+            condition = match self.resolve(&ours).await? {
+                Resolved::Adopt(etag) => return Ok(Done { etag, sent_bytes: 0 }),
+                Resolved::Overwrite(etag) if able.put_if_matches => Condition::Matches(etag),
+                Resolved::Overwrite(_) => Condition::Always,
+                Resolved::Absent => Condition::Absent,
+            };
+        }
+        Err(PutError::Failed(store_failure(&StoreError::ConditionFailed)))
+    }
+
+    async fn send(
+        &self,
+        body: &PreparedBody,
+        condition: Condition,
+    ) -> Result<ultrasimple_store::Stored, StoreError> {
+        let body = match body {
+            PreparedBody::Object(object, _) => Body::Bytes(object.clone()),
+            PreparedBody::Spooled(image) => stream(Arc::clone(image), self.fields.clone()),
+        };
+        self.store.put(&self.key, body, condition).await
+    }
+
+    /// Looks at what is under the key and decides.
+    async fn resolve(&self, ours: &Footer) -> Result<Resolved, PutError> {
+        let Some(there) = self.look().await? else { return Ok(Resolved::Absent) };
+        match decide(ours, &there.footer) {
+            Decision::Adopt => Ok(Resolved::Adopt(there.etag)),
+            Decision::Overwrite => Ok(Resolved::Overwrite(there.etag)),
+            Decision::Fenced => Err(PutError::Fenced(Box::new(there.footer))),
+            Decision::Leave(reason) => Err(PutError::Failed(self.left(reason, ours))),
+        }
+    }
+
+    /// Reads the footer of what is under the key.
+    async fn look(&self) -> Result<Option<There>, PutError> {
+        let failed = |error: StoreError| PutError::Failed(store_failure(&error));
+        let mut bytes = SUFFIX_BYTES;
+        loop {
+            let object = self.store.get(&self.key, ByteRange::Last(bytes)).await.map_err(failed)?;
+            let Some(object) = object else { return Ok(None) };
+            let etag = object.info.etag.clone();
+            let suffix = object.bytes(bytes).await.map_err(failed)?;
+            match Footer::from_suffix(&suffix) {
+                Ok((footer, _)) => return Ok(Some(There { footer, etag })),
+                Err(FooterError::NeedsMore { needed }) if needed > bytes => bytes = needed,
+                Err(error) => {
+                    let reason = format!(
+                        "an object that is not a readable backup stands under its key {}: {error}; it \
+                         is left alone: move it away",
+                        self.key
+                    );
+                    return Err(PutError::Failed(Failure { kind: "foreign_object", reason }));
+                }
+            }
+        }
+    }
+
+    fn left(&self, reason: Reason, ours: &Footer) -> Failure {
+        match reason {
+            Reason::OtherDatabase(other) => Failure {
+                kind: "key_collision",
+                reason: format!(
+                    "its key {} holds the backup of {other}; neither replaces the other: change -path \
+                     so that their keys differ",
+                    self.key
+                ),
+            },
+            Reason::Newer(there) => Failure {
+                kind: "newer_backup",
+                reason: format!(
+                    "the bucket has a newer capture under {} (of {there}; this one is of {}): has the \
+                     clock been set back?",
+                    self.key, ours.captured_at
+                ),
+            },
+            Reason::WouldReplaceGood => match &ours.check {
+                ultrasimple_core::CheckResult::Failed(found) => would_replace_good(Some(found)),
+                _ => would_replace_good(None),
+            },
+        }
+    }
+}
+
+enum Resolved {
+    Absent,
+    Adopt(ETag),
+    Overwrite(ETag),
+}
+
+/// The failure of a damaged capture whose hour already has a good one.
+pub(crate) fn would_replace_good(found: Option<&str>) -> Failure {
+    let reason = format!(
+        "{}; the good backup of this hour is kept, this one goes under the next hour",
+        damage_reason(found.unwrap_or("check failed"))
+    );
+    Failure { kind: "damaged", reason }
+}
+
+fn store_failure(error: &StoreError) -> Failure {
+    let kind = match error {
+        StoreError::ConditionFailed => "condition_failed",
+        StoreError::SlowDown(_) => "slow_down",
+        StoreError::Unavailable(_) => "unavailable",
+        StoreError::UnknownOutcome(_) => "unknown_outcome",
+        StoreError::Denied(_) => "denied",
+        StoreError::Invalid(_) => "invalid",
+        StoreError::Untrustworthy(_) => "untrustworthy",
+        _ => "store",
+    };
+    Failure { kind, reason: format!("upload failed: {error}") }
+}
+
+/// Makes the object of a spooled image, chunk by chunk, on a thread of its own. When the receiver is
+/// dropped, the thread ends.
+fn stream(image: Arc<Image>, fields: FooterFields) -> Body {
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let output = ChunkWriter { sender, buffer: Vec::with_capacity(CHUNK) };
+        let mut writer = ObjectWriter::new(output, image.len());
+        let written = image
+            .write_to(&mut writer)
+            .map_err(Into::into)
+            .and_then(|_| writer.finish(fields))
+            .and_then(|(output, _)| Ok(output.end()?));
+        if let Err(error) = written {
+            // Without an end, the store stores nothing.
+            tracing::debug!(%error, "a streamed upload was given up");
+        }
+    });
+    Body::Chunks(receiver)
+}
+
+struct ChunkWriter {
+    sender: mpsc::Sender<Chunk>,
+    buffer: Vec<u8>,
+}
+
+impl ChunkWriter {
+    fn send(&mut self) -> io::Result<()> {
+        let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
+        let sent = self.sender.blocking_send(Chunk::Data(Bytes::from(full)));
+        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn end(mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() {
+            self.send()?;
+        }
+        self.sender.blocking_send(Chunk::End).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Write for ChunkWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK {
+            self.send()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! Backs up every changed SQLite database of a volume, cycle after cycle.
+//!
+//! ```text
+//! Scanner ──changed, gone──▶ ShardOwner ──job──▶ Uploader ──stored──▶ ShardOwner
+//!    ▲ one tick                (one per shard)      capture → check → compress → put
+//! ```
+//!
+//! [`Replicator`] is the front door, [`ReplicatorBuilder`] the short way in. The actors are in `node.rs`
+//! (who supervises whom) and `tree.rs` (the cycle); decisions without I/O are in `shard.rs`, `flow.rs`
+//! and `conflict.rs`; the way of one backup is in `backup.rs`.
+
+mod backup;
+mod builder;
+mod conflict;
+mod dry_run;
+mod epoch;
+mod flow;
+mod node;
+mod options;
+mod replicator;
+mod scan;
+mod scanner;
+mod shard;
+mod shard_owner;
+mod statistics;
+mod tree;
+mod uploader;
+
+use ultrasimple_sqlite::CaptureError;
+use ultrasimple_store::StoreError;
+
+pub use builder::{BuildError, ReplicatorBuilder};
+pub use dry_run::{DryRunAction, DryRunLine};
+pub use options::ReplicatorOptions;
+pub use replicator::Replicator;
+pub use statistics::{CycleReport, Statistics};
+
+/// Why a replicator cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The scratch directory cannot be used.
+    #[error("{0}")]
+    Scratch(CaptureError),
+    /// The bucket cannot be read or written.
+    #[error("the bucket cannot be used: {0}")]
+    Store(#[from] StoreError),
+    /// The bucket was set up with another number of shards.
+    #[error("the bucket was set up with -shards {theirs}; this start says {ours}: use the same")]
+    OtherShards {
+        /// What the bucket says.
+        theirs: u32,
+        /// What this start says.
+        ours: u32,
+    },
+    /// The bucket's cluster file is unusable.
+    #[error("{key} in the bucket: {reason}")]
+    ClusterFile {
+        /// The file's key.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The actors could not be started.
+    #[error("the actors could not be started: {0}")]
+    Actors(String),
+}
+
+/// Why a replicator stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// It could not start.
+    #[error("{0}")]
+    Start(#[from] StartError),
+    /// It must not go on.
+    #[error("stopped: {0}")]
+    Halted(String),
+    /// The only cycle failed.
+    #[error("{0}")]
+    Cycle(#[from] CycleError),
+    /// It was cancelled before the cycle had ended.
+    #[error("cancelled before the cycle had ended")]
+    Cancelled,
+}
+
+/// Why a cycle was broken off. The next one begins anew.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CycleError {
+    /// An actor did not answer.
+    #[error("{who} does not answer {why}")]
+    NoAnswer {
+        /// Which.
+        who: &'static str,
+        /// "in time" or "any more".
+        why: &'static str,
+    },
+    /// The scan failed as a whole.
+    #[error("the scan failed: {0}")]
+    Scan(String),
+}

@@ -1,0 +1,527 @@
+//! Whole cycles, step by step, on real databases and a directory store with faults on demand.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use tempfile::TempDir;
+use ultrasimple_core::{Hour, ObjectKey, Timestamp, object};
+use ultrasimple_store::{
+    Body, ByteRange, Capabilities, Condition, CountedStore, DirectoryStore, ListedObject, Object,
+    ObjectInfo, RequestCounts, StoreError, Stored,
+};
+use ultrasimple_testkit::bank::{self, Bank, BankOptions};
+use ultrasimple_testkit::tree::Snapshot;
+
+use super::*;
+use crate::ReplicatorBuilder;
+
+/// A clock that stands still until it is turned.
+#[derive(Debug)]
+struct ManualClock(Mutex<(Timestamp, Duration)>);
+
+impl ManualClock {
+    fn at(time: &str) -> Arc<Self> {
+        Arc::new(Self(Mutex::new((time.parse().unwrap(), Duration::ZERO))))
+    }
+
+    fn advance(&self, by: Duration) {
+        let mut now = self.0.lock().unwrap();
+        *now = (now.0 + by, now.1 + by);
+    }
+
+    fn set_back(&self, by: Duration) {
+        let mut now = self.0.lock().unwrap();
+        now.0 -= by;
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        self.0.lock().unwrap().0
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.lock().unwrap().1
+    }
+}
+
+/// What goes wrong with the next writes of backups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    Unavailable,
+    /// The write is done, but nobody learns of it.
+    LostReply,
+    Panic,
+    /// Never answers.
+    Hang,
+}
+
+#[derive(Debug)]
+struct FaultyStore {
+    inner: CountedStore<DirectoryStore>,
+    fault: Mutex<Fault>,
+    unconditional: AtomicBool,
+    hanging: AtomicUsize,
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    fn location(&self) -> &str {
+        self.inner.location()
+    }
+    fn max_key_bytes(&self) -> usize {
+        self.inner.max_key_bytes()
+    }
+    fn capabilities(&self) -> Capabilities {
+        let able = !self.unconditional.load(Ordering::SeqCst);
+        Capabilities { put_if_absent: able, put_if_matches: able }
+    }
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        body: Body,
+        condition: Condition,
+    ) -> Result<Stored, StoreError> {
+        let fault = *self.fault.lock().unwrap();
+        if key.as_str().starts_with(".ultrasimple/") {
+            return self.inner.put(key, body, condition).await;
+        }
+        match fault {
+            Fault::None => self.inner.put(key, body, condition).await,
+            Fault::Unavailable => Err(StoreError::Unavailable("out of order".into())),
+            Fault::LostReply => {
+                self.inner.put(key, body, condition).await?;
+                Err(StoreError::UnknownOutcome("no answer".into()))
+            }
+            Fault::Panic => panic!("on purpose"),
+            Fault::Hang => {
+                self.hanging.fetch_add(1, Ordering::SeqCst);
+                std::future::pending().await
+            }
+        }
+    }
+    async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError> {
+        self.inner.get(key, range).await
+    }
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectInfo>, StoreError> {
+        self.inner.head(key).await
+    }
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> BoxStream<'_, Result<ListedObject, StoreError>> {
+        self.inner.list(prefix, after)
+    }
+    async fn delete(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
+        self.inner.delete(keys).await
+    }
+}
+
+struct World {
+    folder: TempDir,
+    store: Arc<FaultyStore>,
+    clock: Arc<ManualClock>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["data", "scratch"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let inner = DirectoryStore::open(&folder.path().join("bucket"), true).await.unwrap();
+        let store = Arc::new(FaultyStore {
+            inner: CountedStore::new(inner, Arc::default()),
+            fault: Mutex::new(Fault::None),
+            unconditional: AtomicBool::new(false),
+            hanging: AtomicUsize::new(0),
+        });
+        Self { folder, store, clock: ManualClock::at("2024-01-15T13:05:00Z") }
+    }
+
+    fn data(&self, name: &str) -> PathBuf {
+        self.folder.path().canonicalize().unwrap().join("data").join(name)
+    }
+
+    fn bank(&self, name: &str) -> Bank {
+        let mut bank = Bank::open(&self.data(name), &BankOptions::default()).unwrap();
+        bank.commit().unwrap();
+        bank
+    }
+
+    fn builder(&self) -> ReplicatorBuilder {
+        ReplicatorBuilder::default()
+            .pattern(self.data("*").to_str().unwrap())
+            .store(Arc::clone(&self.store) as Arc<dyn Store>)
+            .clock(Arc::clone(&self.clock) as Arc<dyn Clock>)
+            .scratch(self.folder.path().join("scratch"))
+            .shards(4)
+    }
+
+    async fn session(&self) -> Session {
+        Session::start(self.builder().build().unwrap()).await
+    }
+
+    fn fault(&self, fault: Fault) {
+        *self.store.fault.lock().unwrap() = fault;
+    }
+
+    fn requests(&self) -> RequestCounts {
+        self.store.inner.counts()
+    }
+
+    fn key(&self, stem: &str) -> PathBuf {
+        let hour = Hour::of(self.clock.now());
+        self.folder.path().join(format!("bucket/{stem}-{hour}.db.lz4"))
+    }
+
+    /// Restores the backup of this hour and proves the bank's invariant. Returns its number of commits.
+    fn restored(&self, stem: &str) -> i64 {
+        let object = std::fs::read(self.key(stem)).unwrap();
+        let mut image = Vec::new();
+        object::decode(&object[..], &mut image).unwrap();
+        bank::verify_image(&image).unwrap()
+    }
+}
+
+/// A replicator whose cycles are run one by one.
+struct Session {
+    replicator: Replicator,
+    node: Node,
+    halt: Halt,
+    last: Statistics,
+}
+
+impl Session {
+    async fn start(replicator: Replicator) -> Self {
+        let (node, halt) = replicator.start().await.unwrap();
+        let last = replicator.statistics();
+        Self { replicator, node, halt, last }
+    }
+
+    async fn cycle(&mut self) -> CycleReport {
+        let tree = self.node.tree().await.unwrap();
+        let begun = self.replicator.begin_cycle(&tree, &mut ScanNews::default()).await.unwrap();
+        tree.when_idle().await.unwrap();
+        self.replicator.end_cycle(&tree, begun, &mut self.last).await.unwrap()
+    }
+
+    async fn stop(self) {
+        self.replicator.stop(&self.node, Ok(())).await.unwrap();
+    }
+}
+
+fn counts(report: &CycleReport) -> (u64, u64, u64, u64) {
+    (report.changed, report.stored, report.unchanged, report.failed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_databases_are_stored_and_unchanged_ones_cost_nothing() {
+    let world = World::new().await;
+    let (mut a, b) = (world.bank("a.db"), world.bank("b.db"));
+    drop(b);
+    let mut session = world.session().await;
+    assert_eq!(counts(&session.cycle().await), (2, 2, 0, 0));
+    assert_eq!(world.restored("a"), a.commits());
+    // Files written just now are looked at once more; after that, not at all.
+    let before = (world.requests(), Snapshot::take(&world.data("")).unwrap());
+    for _ in 0..4 {
+        world.clock.advance(Duration::from_secs(15));
+        assert_eq!(session.cycle().await.stored, 0);
+    }
+    assert_eq!(world.requests(), before.0, "R6");
+    before.1.assert_unchanged(&world.data(""));
+    let commits = a.commit().unwrap();
+    assert_eq!(session.cycle().await.stored, 1);
+    assert_eq!(world.requests().puts, before.0.puts + 1);
+    assert_eq!(world.restored("a"), commits);
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_content_is_not_sent_again() {
+    let world = World::new().await;
+    drop(world.bank("a.db"));
+    let mut session = world.session().await;
+    session.cycle().await;
+    let file = std::fs::File::open(world.data("a.db")).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_000)).unwrap();
+    let puts = world.requests().puts;
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.unchanged), (0, 1));
+    assert_eq!(world.requests().puts, puts);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_fails_is_tried_again_by_the_next_cycle() {
+    let world = World::new().await;
+    let bank = world.bank("a.db");
+    let mut session = world.session().await;
+    for fault in [Fault::Unavailable, Fault::Panic, Fault::Unavailable] {
+        world.fault(fault);
+        let report = session.cycle().await;
+        assert_eq!((report.stored, report.failed, report.pending), (0, 1, 1), "{fault:?}");
+        world.clock.advance(Duration::from_secs(15));
+    }
+    assert!(!world.key("a").exists());
+    world.fault(Fault::None);
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.failed, report.pending), (1, 0, 0));
+    assert_eq!(world.restored("a"), bank.commits());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_outcome_is_looked_up_not_believed() {
+    let world = World::new().await;
+    let mut bank = world.bank("a.db");
+    let mut session = world.session().await;
+    world.fault(Fault::LostReply);
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.pending), (0, 1), "R3: not confirmed is not stored");
+    let commits = bank.commit().unwrap();
+    world.fault(Fault::None);
+    world.clock.advance(Duration::from_secs(15));
+    let report = session.cycle().await;
+    assert_eq!((report.failed, report.pending), (0, 0));
+    assert_eq!(world.restored("a"), commits);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_sends_nothing_that_is_there() {
+    let world = World::new().await;
+    let mut bank = world.bank("a.db");
+    let mut session = world.session().await;
+    session.cycle().await;
+    session.stop().await;
+    world.clock.advance(Duration::from_secs(15));
+    let bytes = std::fs::metadata(world.key("a")).unwrap().modified().unwrap();
+    let mut session = world.session().await;
+    let report = session.cycle().await;
+    assert_eq!((report.failed, report.pending, report.bytes), (0, 0, 0));
+    assert_eq!(std::fs::metadata(world.key("a")).unwrap().modified().unwrap(), bytes);
+    let commits = bank.commit().unwrap();
+    world.clock.advance(Duration::from_secs(15));
+    session.cycle().await;
+    assert_eq!(world.restored("a"), commits);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_makes_the_first_stop() {
+    let world = World::new().await;
+    let mut bank = world.bank("a.db");
+    let mut first = world.session().await;
+    first.cycle().await;
+    let mut second = world.session().await;
+    bank.commit().unwrap();
+    world.clock.advance(Duration::from_secs(15));
+    second.cycle().await;
+    let commits = bank.commit().unwrap();
+    second.cycle().await;
+    // The first one wakes up and has something to say: it must not get through.
+    world.clock.advance(Duration::from_secs(15));
+    first.cycle().await;
+    assert!(first.halt.wait().await.contains("a later daemon"));
+    assert_eq!(world.restored("a"), commits);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_never_goes_back_in_time() {
+    let world = World::new().await;
+    let mut bank = world.bank("a.db");
+    let mut session = world.session().await;
+    session.cycle().await;
+    let first = bank.commits();
+    session.stop().await;
+    // The clock is set back within the hour, and the daemon restarts.
+    world.clock.set_back(Duration::from_secs(120));
+    bank.commit().unwrap();
+    let mut session = world.session().await;
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.failed, report.pending), (0, 1, 1));
+    assert_eq!(world.restored("a"), first);
+    // When the time is past that of the backup again, it goes on.
+    world.clock.advance(Duration::from_secs(121));
+    assert_eq!(session.cycle().await.stored, 1);
+    assert_eq!(world.restored("a"), bank.commits());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_backup_is_not_replaced_by_a_damaged_one() {
+    use std::os::unix::fs::FileExt;
+    let world = World::new().await;
+    drop(world.bank("a.db"));
+    let mut session = world.session().await;
+    session.cycle().await;
+    let good = world.restored("a");
+    let file = std::fs::File::options().write(true).open(world.data("a.db")).unwrap();
+    file.write_all_at(&[0xAA; 12_288], 4_096).unwrap();
+    // So that the damaged file is not taken for one that is being written.
+    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_000)).unwrap();
+    for _ in 0..2 {
+        world.clock.advance(Duration::from_secs(15));
+        let report = session.cycle().await;
+        assert_eq!((report.stored, report.failed), (0, 1));
+        assert_eq!(world.restored("a"), good);
+    }
+    world.clock.advance(Duration::from_secs(3_600));
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.failed), (1, 1), "stored under the next hour, and reported");
+    let object = std::fs::read(world.key("a")).unwrap();
+    assert!(object::decode(&object[..], std::io::sink()).unwrap().check.is_marked());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_database_never_stops_another() {
+    let world = World::new().await;
+    let good = world.bank("good.db");
+    std::fs::write(world.data("text.db"), "not a database, but long enough to be one".repeat(99))
+        .unwrap();
+    std::fs::write(world.data("empty.db"), "").unwrap();
+    std::os::unix::fs::symlink("nowhere", world.data("dangling.db")).unwrap();
+    drop(world.bank("twin"));
+    drop(world.bank("twin.db"));
+    let mut session = world.session().await;
+    let report = session.cycle().await;
+    assert_eq!((report.databases, report.stored, report.failed), (6, 1, 5));
+    assert_eq!(world.restored("good"), good.commits());
+    // The collision ends with one of the two.
+    std::fs::remove_file(world.data("twin")).unwrap();
+    let report = session.cycle().await;
+    assert_eq!((report.databases, report.stored, report.failed), (5, 1, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_foreign_is_overwritten() {
+    let world = World::new().await;
+    drop(world.bank("a.db"));
+    std::fs::write(world.key("a"), "somebody's").unwrap();
+    let mut session = world.session().await;
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.failed), (0, 1));
+    assert_eq!(std::fs::read(world.key("a")).unwrap(), b"somebody's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_without_conditions_is_looked_at_first() {
+    let world = World::new().await;
+    world.store.unconditional.store(true, Ordering::SeqCst);
+    let mut bank = world.bank("a.db");
+    let mut session = world.session().await;
+    assert_eq!(session.cycle().await.stored, 1);
+    bank.commit().unwrap();
+    world.clock.advance(Duration::from_secs(15));
+    assert_eq!(session.cycle().await.stored, 1);
+    assert_eq!(world.restored("a"), bank.commits());
+    std::fs::write(world.key("a"), "somebody's").unwrap();
+    bank.commit().unwrap();
+    world.clock.advance(Duration::from_secs(15));
+    assert_eq!(session.cycle().await.stored, 0);
+    assert_eq!(std::fs::read(world.key("a")).unwrap(), b"somebody's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hanging_store_does_not_hold_up_the_end() {
+    let world = World::new().await;
+    drop(world.bank("a.db"));
+    world.fault(Fault::Hang);
+    let replicator = world.builder().drain_timeout(Duration::from_millis(10)).build().unwrap();
+    let cancel = CancellationToken::new();
+    let running = replicator.run(Duration::from_millis(100), cancel.clone());
+    let stop = async {
+        while world.store.hanging.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    };
+    let both = async { tokio::join!(running, stop).0 };
+    tokio::time::timeout(Duration::from_secs(60), both).await.expect("it hangs").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ticks_are_kept_while_uploads_drag_on() {
+    let world = World::new().await;
+    drop(world.bank("a.db"));
+    world.fault(Fault::Hang);
+    let replicator = world.builder().drain_timeout(Duration::ZERO).build().unwrap();
+    let cancel = CancellationToken::new();
+    let running = replicator.run(Duration::from_millis(20), cancel.clone());
+    let stop = async {
+        while replicator.statistics().scans < 5 {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    };
+    let both = async { tokio::join!(running, stop).0 };
+    tokio::time::timeout(Duration::from_secs(60), both).await.expect("no ticks").unwrap();
+    assert_eq!(world.store.hanging.load(Ordering::SeqCst), 1, "one entry per database");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_writes_nothing_and_says_why() {
+    let world = World::new().await;
+    drop(world.bank("a.db"));
+    std::fs::write(world.data("text.db"), "not a database".repeat(99)).unwrap();
+    let mut lines = Vec::new();
+    let replicator = world.builder().build().unwrap();
+    let report = replicator
+        .dry_run(CancellationToken::new(), |line| lines.push(line.to_string()))
+        .await
+        .unwrap();
+    assert_eq!((report.stored, report.failed), (1, 1));
+    assert_eq!(world.requests().put_class(), 0);
+    assert!(
+        lines[0].starts_with("would upload: ") && lines[0].contains("a-20240115-140000.db.lz4")
+    );
+    assert!(lines[1].starts_with("would fail: ") && lines[1].contains("text.db"), "{lines:?}");
+    replicator.run_once(CancellationToken::new()).await.unwrap();
+    lines.clear();
+    replicator
+        .dry_run(CancellationToken::new(), |line| lines.push(line.to_string()))
+        .await
+        .unwrap();
+    assert!(lines[0].starts_with("nothing to do: "), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_is_streamed() {
+    let world = World::new().await;
+    let mut bank = world.bank("a.db");
+    bank.connection()
+        .execute_batch("CREATE TABLE big(x); INSERT INTO big VALUES (randomblob(6000000));")
+        .unwrap();
+    let commits = bank.commit().unwrap();
+    let replicator = world.builder().memory_budget(16 << 20).build().unwrap();
+    let mut session = Session::start(replicator).await;
+    assert_eq!(session.cycle().await.stored, 1);
+    assert_eq!(world.restored("a"), commits);
+    let left: Vec<_> = std::fs::read_dir(world.folder.path().join("scratch"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file() && std::fs::metadata(path).unwrap().len() > 1_000_000)
+        .collect();
+    assert_eq!(left, Vec::<PathBuf>::new(), "the spool is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_shards_are_refused() {
+    let world = World::new().await;
+    world.session().await.stop().await;
+    let other = world.builder().shards(8).build().unwrap();
+    let error = other.run_once(CancellationToken::new()).await.unwrap_err().to_string();
+    assert!(error.contains("-shards 4"), "{error}");
+}
+
+#[test]
+fn bad_settings_are_refused_by_name() {
+    let build = |builder: ReplicatorBuilder| builder.build().unwrap_err().to_string();
+    assert!(build(ReplicatorBuilder::default()).contains("pattern"));
+    assert!(build(ReplicatorBuilder::default().pattern("/x/*.db")).contains("store"));
+    assert!(build(ReplicatorBuilder::default().pattern("x")).contains("\"x\""));
+    let zero = ReplicatorBuilder::default().pattern("/x").concurrent(0);
+    assert!(build(zero).contains("concurrent"));
+}

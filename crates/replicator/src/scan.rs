@@ -1,0 +1,140 @@
+//! Finding out what changed, by `stat` alone: no database is opened here.
+//!
+//! Plan and act: [`walk`] looks at every known directory and database, with the [`Table`] of the last
+//! scan at hand, on all cores, and finds differences; [`apply`] then writes them into the table, or
+//! refuses to when they look like a lost mount. Called by the scanner actor and by the dry run.
+
+mod apply;
+mod listing;
+pub(crate) mod table;
+mod walk;
+
+use std::io;
+use std::sync::{PoisonError, RwLock};
+
+use ultrasimple_core::pattern::PatternSet;
+use ultrasimple_core::{FingerprintDigest, SourcePath};
+
+pub(crate) use self::table::{DatabaseId, Table};
+use self::table::{KeyHash, NonZeroKey};
+use self::walk::Walk;
+
+/// Scans that must show the same loss before it is believed to be meant.
+const SCANS_TO_BELIEVE_A_LOSS: u32 = 20;
+
+/// What one scan found.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    /// Databases that are new, or whose fingerprint differs from the last scan's.
+    pub(crate) changed: Vec<(DatabaseId, FingerprintDigest)>,
+    /// How many of them are new.
+    pub(crate) appeared: usize,
+    /// Databases that are no longer there.
+    pub(crate) gone: Vec<DatabaseId>,
+    /// Places that could not be looked at: what was known there is still taken to be there.
+    pub(crate) problems: Vec<Problem>,
+    /// How many databases are known now.
+    pub(crate) databases: usize,
+    /// Patterns that matched nothing.
+    pub(crate) empty_patterns: Vec<String>,
+}
+
+/// Something that a scan could not look at, or does not believe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) path: SourcePath,
+    pub(crate) reason: String,
+}
+
+/// Gives a hash of a database's key stem, or `None` where it has no key.
+pub(crate) type KeyOf = Box<dyn Fn(&SourcePath) -> Option<u64> + Send + Sync>;
+
+/// Scans one volume again and again.
+pub(crate) struct VolumeScanner {
+    patterns: PatternSet,
+    table: std::sync::Arc<RwLock<Table>>,
+    key_of: KeyOf,
+    filesystems: walk::Filesystems,
+    threads: usize,
+    /// How many scans in a row showed a loss of this many databases.
+    suspected_loss: (usize, u32),
+}
+
+impl VolumeScanner {
+    /// A scanner that knows nothing yet and scans with so many threads.
+    pub(crate) fn new(patterns: PatternSet, key_of: KeyOf, threads: usize) -> Self {
+        let table = Table::new(patterns.root());
+        Self {
+            patterns,
+            table: std::sync::Arc::new(RwLock::new(table)),
+            key_of,
+            filesystems: walk::Filesystems::default(),
+            threads: threads.max(1),
+            suspected_loss: (0, 0),
+        }
+    }
+
+    /// The table, to look up paths. It is locked for writing only while findings are applied.
+    pub(crate) fn table(&self) -> std::sync::Arc<RwLock<Table>> {
+        std::sync::Arc::clone(&self.table)
+    }
+
+    /// Looks at everything once. Blocks; `now_ns` is the wall clock's time in nanoseconds.
+    ///
+    /// # Errors
+    /// When not even `/` can be opened.
+    pub(crate) fn scan(&mut self, now_ns: i64) -> io::Result<Scan> {
+        let findings = {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            let key_of =
+                |path: &SourcePath| -> KeyHash { (self.key_of)(path).map(NonZeroKey::new) };
+            let walk = Walk {
+                table: &table,
+                patterns: &self.patterns,
+                key_of: &key_of,
+                filesystems: &self.filesystems,
+                now_ns,
+            };
+            walk.run(self.threads)?
+        };
+        let loss = {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            apply::suspicious_loss(&findings, &table, &self.patterns)
+        };
+        let refused = match loss {
+            Some(loss) if !self.believe(loss.databases) => Some(loss),
+            _ => None,
+        };
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut scan = Scan::default();
+        match refused {
+            Some(loss) => {
+                apply::digests_only(findings, &mut table, &mut scan);
+                scan.problems.push(loss.problem());
+            }
+            None => apply::all(findings, &mut table, &mut scan),
+        }
+        scan.databases = table.len();
+        scan.empty_patterns = apply::patterns_without_match(&table, &self.patterns);
+        Ok(scan)
+    }
+
+    /// Whether a loss of so many databases was seen often enough to be meant. A lost mount that lasts
+    /// longer than that costs nothing but attention: backups of vanished databases are kept.
+    fn believe(&mut self, databases: usize) -> bool {
+        let (seen, times) = self.suspected_loss;
+        let times = if seen == databases { times + 1 } else { 1 };
+        self.suspected_loss = (databases, times);
+        times > SCANS_TO_BELIEVE_A_LOSS
+    }
+}
+
+#[cfg(test)]
+#[path = "scan/tests.rs"]
+mod tests;
+
+/// An id that no table has given, for tests of what only passes ids on.
+#[cfg(test)]
+pub(crate) fn test_id(number: u32) -> DatabaseId {
+    table::test_id(number)
+}

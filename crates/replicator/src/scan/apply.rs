@@ -1,0 +1,158 @@
+//! Writing what a walk found into the table, unless it looks like a lost mount.
+
+use ultrasimple_core::SourcePath;
+use ultrasimple_core::pattern::PatternSet;
+
+use super::table::{DatabaseId, DirectoryId, NewEntry, Table};
+use super::walk::{Findings, NewDirectory};
+use super::{Problem, Scan};
+
+/// A loss that is rather a lost mount than a deletion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Loss {
+    pub(super) databases: usize,
+    known: usize,
+    /// The root of a pattern that is missing, if one is.
+    root: Option<SourcePath>,
+}
+
+impl Loss {
+    pub(super) fn problem(self) -> Problem {
+        let Self { databases, known, root } = self;
+        let path = root.unwrap_or_else(|| SourcePath::from_bytes(b"/"));
+        let reason = format!(
+            "{databases} of {known} databases are gone at once, which looks like a lost mount: they \
+             are taken as still there; look at the file system"
+        );
+        Problem { path, reason }
+    }
+}
+
+/// Tells whether so much is gone that it is not believed: half of the databases (two at least), or
+/// everything below the root of a pattern.
+pub(super) fn suspicious_loss(
+    findings: &Findings,
+    table: &Table,
+    patterns: &PatternSet,
+) -> Option<Loss> {
+    let mut databases = 0;
+    let mut root = None;
+    for &missing in &findings.missing {
+        let count = table.count_below(missing);
+        databases += count;
+        if count > 0 && is_above_a_root(&table.directory_path(missing), patterns) {
+            root = Some(SourcePath::from_bytes(&table.directory_path(missing)));
+        }
+    }
+    for relisted in &findings.relisted {
+        databases += relisted.gone.iter().map(|&id| table.count_below(id)).sum::<usize>();
+        if let Some((_, entries)) = &relisted.listing {
+            let before = table.directory(relisted.id).map_or(0, |d| d.entries().len());
+            databases += before - entries.iter().filter(|entry| entry.id.is_some()).count();
+        }
+    }
+    let known = table.len();
+    let is_suspicious = root.is_some() || (databases >= 2 && databases * 2 >= known);
+    (databases > 0 && is_suspicious).then_some(Loss { databases, known, root })
+}
+
+/// Whether a directory (with a trailing slash) is a pattern's literal prefix, or above it.
+fn is_above_a_root(directory: &[u8], patterns: &PatternSet) -> bool {
+    patterns.includes().iter().any(|pattern| {
+        let prefix = [pattern.literal_prefix().as_bytes(), b"/"].concat();
+        prefix.starts_with(directory)
+    })
+}
+
+/// Takes over changed digests, but nothing that would forget a database.
+pub(super) fn digests_only(findings: Findings, table: &mut Table, scan: &mut Scan) {
+    for (id, digest) in findings.digests {
+        table.set_digest(id, digest);
+        scan.changed.push((id, digest));
+    }
+    scan.problems.extend(findings.problems);
+}
+
+/// Takes over everything.
+pub(super) fn all(mut findings: Findings, table: &mut Table, scan: &mut Scan) {
+    let relisted = std::mem::take(&mut findings.relisted);
+    let mut removed = std::mem::take(&mut findings.missing);
+    digests_only(findings, table, scan);
+    let mut appeared = Vec::new();
+    let mut listings = Vec::new();
+    let mut additions = Vec::new();
+    for relisted in relisted {
+        removed.extend(relisted.gone);
+        listings.extend(relisted.listing.map(|listing| (relisted.id, listing)));
+        additions.push((relisted.id, relisted.appeared));
+    }
+    scan.gone.extend(table.remove_directories(&removed));
+    // Of two links to one file, the first path wins: in every run the same.
+    additions.sort_by_cached_key(|&(id, _)| table.directory_path(id));
+    listings.sort_by_cached_key(|&(id, _)| table.directory_path(id));
+    for (id, (listed, entries)) in listings {
+        set_entries(id, entries, table, scan, &mut appeared);
+        table.set_listed(id, listed);
+    }
+    for (parent, directories) in additions {
+        add_directories(parent, directories, table, scan, &mut appeared);
+    }
+    if !appeared.is_empty() {
+        table.find_collisions(&appeared);
+    }
+    scan.appeared = appeared.len();
+}
+
+fn add_directories(
+    parent: DirectoryId,
+    directories: Vec<NewDirectory>,
+    table: &mut Table,
+    scan: &mut Scan,
+    appeared: &mut Vec<DatabaseId>,
+) {
+    for new in directories {
+        let id = table.add_directory(Some(parent), &new.name, new.via_link, new.reach);
+        set_entries(id, new.entries, table, scan, appeared);
+        if let Some(listed) = new.listed {
+            table.set_listed(id, listed);
+        }
+        add_directories(id, new.children, table, scan, appeared);
+    }
+}
+
+fn set_entries(
+    id: DirectoryId,
+    entries: Vec<NewEntry>,
+    table: &mut Table,
+    scan: &mut Scan,
+    appeared: &mut Vec<DatabaseId>,
+) {
+    let news: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.changed)
+        .filter_map(|entry| Some((entry.id?, entry.digest)))
+        .collect();
+    scan.changed.extend(news);
+    let (new, gone) = table.set_entries(id, entries);
+    scan.changed.extend(new.iter().copied());
+    appeared.extend(new.into_iter().map(|(id, _)| id));
+    scan.gone.extend(gone);
+}
+
+/// The patterns that match none of the known databases. Costs nothing when there is one pattern, which
+/// is the rule.
+pub(super) fn patterns_without_match(table: &Table, patterns: &PatternSet) -> Vec<String> {
+    let includes = patterns.includes();
+    if includes.len() <= 1 {
+        let empty = includes.iter().filter(|_| table.len() == 0);
+        return empty.map(|pattern| pattern.as_str().to_owned()).collect();
+    }
+    let mut unmatched: Vec<_> = includes.iter().collect();
+    for path in table.ids().filter_map(|id| table.path(id)) {
+        if unmatched.is_empty() {
+            break;
+        }
+        unmatched.retain(|pattern| pattern.captures(path.as_bytes()).is_none());
+    }
+    unmatched.into_iter().map(|pattern| pattern.as_str().to_owned()).collect()
+}

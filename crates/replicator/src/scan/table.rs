@@ -1,0 +1,408 @@
+//! The table of all known directories and databases: what the last scan saw.
+//!
+//! Compact, for 100,000 databases and more: a database is 44 bytes and its name, kept in its directory's
+//! arrays, sorted by name; there is no allocation per database. Written only by [`super::apply`],
+//! between scans; read by the walk and by uploads that look up a path.
+
+use std::collections::{HashMap, HashSet};
+
+use ultrasimple_core::pattern::Reach;
+use ultrasimple_core::{FingerprintDigest, SourcePath};
+
+/// A known database, while it is known. The index is used again after the database is gone, with
+/// another generation: news of the old one never reach the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct DatabaseId {
+    index: u32,
+    generation: u32,
+}
+
+/// A known directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct DirectoryId(u32);
+
+/// What is beside a database, as its directory's listing told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Beside {
+    pub(crate) wal: bool,
+    pub(crate) journal: bool,
+    /// The name is a symbolic link: what is beside the *target* counts, and is looked up each time.
+    pub(crate) link: bool,
+}
+
+/// One database in its directory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) id: DatabaseId,
+    /// Where its NUL-terminated name begins in [`Directory::names`].
+    name: u32,
+    pub(crate) beside: Beside,
+    pub(crate) digest: FingerprintDigest,
+    pub(crate) key: KeyHash,
+}
+
+/// A hash of the key stem of a database, to find two that would overwrite each other. `None` for a
+/// database without a key.
+pub(crate) type KeyHash = Option<NonZeroKey>;
+
+/// Eight bytes that need no alignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct NonZeroKey([std::num::NonZeroU8; 1], [u8; 7]);
+
+impl NonZeroKey {
+    /// Keeps 63 bits of the hash.
+    pub(crate) fn new(hash: u64) -> Self {
+        let [first, rest @ ..] = hash.to_le_bytes();
+        Self([std::num::NonZeroU8::new(first | 1).unwrap_or(std::num::NonZeroU8::MIN)], rest)
+    }
+}
+
+/// Which state of a directory was listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) mtime_ns: i64,
+    /// Whether the mtime was old enough when the directory was listed for any later change to move it.
+    pub(crate) settled: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Directory {
+    pub(crate) parent: Option<DirectoryId>,
+    /// NUL-terminated; `/` for the root.
+    pub(crate) name: Box<[u8]>,
+    /// The directory, or one above it, is reached through a symbolic link.
+    pub(crate) via_link: bool,
+    pub(crate) reach: Reach,
+    /// `None`: never listed (or never in need of it).
+    pub(crate) listed: Option<Listed>,
+    names: Box<[u8]>,
+    entries: Box<[Entry]>,
+    pub(crate) children: Vec<DirectoryId>,
+}
+
+impl Directory {
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The name of one of this directory's entries, with its NUL.
+    pub(crate) fn name_of(&self, entry: &Entry) -> &[u8] {
+        let rest = self.names.get(entry.name as usize..).unwrap_or_default();
+        let end = rest.iter().position(|&b| b == 0).map_or(rest.len(), |nul| nul + 1);
+        rest.get(..end).unwrap_or_default()
+    }
+}
+
+/// A database that [`Table::set_entries`] is to put into a directory.
+#[derive(Debug)]
+pub(crate) struct NewEntry {
+    /// With its NUL.
+    pub(crate) name: Box<[u8]>,
+    pub(crate) beside: Beside,
+    pub(crate) digest: FingerprintDigest,
+    /// Known already under this number; else it gets one.
+    pub(crate) id: Option<DatabaseId>,
+    /// Known with another digest.
+    pub(crate) changed: bool,
+    /// Of its key.
+    pub(crate) key: KeyHash,
+    /// Device and inode, of a database reached through a symbolic link: it may have other names.
+    pub(crate) linked: Option<(u64, u64)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    generation: u32,
+    /// Directory and index in it. `None`: free.
+    place: Option<(DirectoryId, u32)>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    directories: Vec<Option<Directory>>,
+    free_directories: Vec<DirectoryId>,
+    /// Where each database is.
+    databases: Vec<Slot>,
+    free_databases: Vec<u32>,
+    /// The few that share a key with another.
+    collisions: HashMap<NonZeroKey, Vec<DatabaseId>>,
+    /// Databases reached through symbolic links, by device and inode: each is taken once.
+    linked: HashMap<(u64, u64), DatabaseId>,
+}
+
+impl Table {
+    /// A table that knows nothing but the root directory.
+    pub(crate) fn new(reach: Reach) -> Self {
+        let mut table = Self::default();
+        table.add_directory(None, b"/\0", false, reach);
+        table
+    }
+
+    /// The directory `/`.
+    pub(crate) const ROOT: DirectoryId = DirectoryId(0);
+
+    /// How many databases are known.
+    pub(crate) fn len(&self) -> usize {
+        self.databases.len() - self.free_databases.len()
+    }
+
+    pub(crate) fn directory(&self, id: DirectoryId) -> Option<&Directory> {
+        self.directories.get(id.0 as usize)?.as_ref()
+    }
+
+    fn directory_mut(&mut self, id: DirectoryId) -> Option<&mut Directory> {
+        self.directories.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    /// All databases, in no order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = DatabaseId> + '_ {
+        (0u32..).zip(&self.databases).filter_map(|(index, slot)| {
+            slot.place.map(|_| DatabaseId { index, generation: slot.generation })
+        })
+    }
+
+    /// The path of a database, and whether it is a symbolic link. `None` when it is gone.
+    pub(crate) fn locate(&self, id: DatabaseId) -> Option<(SourcePath, bool)> {
+        let (directory, index) = self.place(id)?;
+        let mut path = self.directory_path(directory);
+        let directory = self.directory(directory)?;
+        let entry = directory.entries.get(index as usize)?;
+        let name = directory.name_of(entry);
+        path.extend_from_slice(name.strip_suffix(b"\0").unwrap_or(name));
+        Some((SourcePath::from_bytes(&path), entry.beside.link))
+    }
+
+    /// The path of a database. `None` when it is gone.
+    pub(crate) fn path(&self, id: DatabaseId) -> Option<SourcePath> {
+        Some(self.locate(id)?.0)
+    }
+
+    /// The path of a directory, with a trailing slash.
+    pub(crate) fn directory_path(&self, id: DirectoryId) -> Vec<u8> {
+        let mut names = Vec::new();
+        let mut next = Some(id);
+        while let Some(directory) = next.and_then(|id| self.directory(id)) {
+            names.push(&directory.name[..]);
+            next = directory.parent;
+        }
+        let mut path = Vec::with_capacity(64);
+        for name in names.iter().rev() {
+            path.extend_from_slice(name.strip_suffix(b"\0").unwrap_or(name));
+            if path.last() != Some(&b'/') {
+                path.push(b'/');
+            }
+        }
+        path
+    }
+
+    /// The other databases that would have the same key as this one.
+    pub(crate) fn sharing_key(&self, id: DatabaseId) -> Vec<DatabaseId> {
+        let key = self.entry(id).and_then(|entry| entry.key);
+        let sharing = key.and_then(|key| self.collisions.get(&key)).map_or(&[][..], Vec::as_slice);
+        sharing.iter().copied().filter(|&other| other != id).collect()
+    }
+
+    /// Finds out who shares a key with one of `new`. To be called after databases appeared.
+    pub(crate) fn find_collisions(&mut self, new: &[DatabaseId]) {
+        let keys: HashSet<_> =
+            new.iter().filter_map(|&id| self.entry(id).and_then(|entry| entry.key)).collect();
+        let mut groups: HashMap<NonZeroKey, Vec<DatabaseId>> = HashMap::new();
+        for entry in self.directories.iter().flatten().flat_map(|d| &d.entries) {
+            if let Some(key) = entry.key.filter(|key| keys.contains(key)) {
+                groups.entry(key).or_default().push(entry.id);
+            }
+        }
+        self.collisions.extend(groups.into_iter().filter(|(_, ids)| ids.len() > 1));
+    }
+
+    fn place(&self, id: DatabaseId) -> Option<(DirectoryId, u32)> {
+        let slot = self.databases.get(id.index as usize)?;
+        slot.place.filter(|_| slot.generation == id.generation)
+    }
+
+    fn entry(&self, id: DatabaseId) -> Option<&Entry> {
+        let (directory, index) = self.place(id)?;
+        self.directory(directory)?.entries.get(index as usize)
+    }
+
+    pub(crate) fn add_directory(
+        &mut self,
+        parent: Option<DirectoryId>,
+        name: &[u8],
+        via_link: bool,
+        reach: Reach,
+    ) -> DirectoryId {
+        let directory = Directory {
+            parent,
+            name: name.into(),
+            via_link,
+            reach,
+            listed: None,
+            names: Box::default(),
+            entries: Box::default(),
+            children: Vec::new(),
+        };
+        let id = self.free_directories.pop().unwrap_or_else(|| {
+            self.directories.push(None);
+            DirectoryId(u32::try_from(self.directories.len() - 1).unwrap_or(u32::MAX))
+        });
+        if let Some(slot) = self.directories.get_mut(id.0 as usize) {
+            *slot = Some(directory);
+        }
+        if let Some(parent) = parent.and_then(|parent| self.directory_mut(parent)) {
+            parent.children.push(id);
+        }
+        id
+    }
+
+    pub(crate) fn set_listed(&mut self, id: DirectoryId, listed: Listed) {
+        if let Some(directory) = self.directory_mut(id) {
+            directory.listed = Some(listed);
+        }
+    }
+
+    /// Sets the digest of a known database.
+    pub(crate) fn set_digest(&mut self, id: DatabaseId, digest: FingerprintDigest) {
+        let entry = self.place(id).and_then(|(directory, index)| {
+            self.directory_mut(directory)?.entries.get_mut(index as usize)
+        });
+        if let Some(entry) = entry {
+            entry.digest = digest;
+        }
+    }
+
+    /// Replaces the databases of a directory. `entries` are sorted by name; those whose number is not
+    /// among them are gone. Returns the new ones, with their digests, and those that are gone.
+    pub(crate) fn set_entries(
+        &mut self,
+        id: DirectoryId,
+        entries: Vec<NewEntry>,
+    ) -> (Vec<(DatabaseId, FingerprintDigest)>, Vec<DatabaseId>) {
+        let kept: std::collections::HashSet<_> = entries.iter().filter_map(|e| e.id).collect();
+        let old = self.directory(id).map_or(&[][..], Directory::entries);
+        let mut gone: Vec<_> = old.iter().map(|e| e.id).filter(|id| !kept.contains(id)).collect();
+        for &gone in &gone {
+            self.forget(gone);
+        }
+        let mut names = Vec::with_capacity(entries.iter().map(|e| e.name.len()).sum());
+        let mut placed = Vec::with_capacity(entries.len());
+        let mut appeared = Vec::new();
+        for new in entries {
+            let is_taken = |linked: &(u64, u64)| {
+                self.linked.get(linked).is_some_and(|&taken| Some(taken) != new.id)
+            };
+            if new.linked.as_ref().is_some_and(is_taken) {
+                if let Some(known) = new.id {
+                    self.forget(known);
+                    gone.push(known);
+                }
+                continue;
+            }
+            let index = u32::try_from(placed.len()).unwrap_or(u32::MAX);
+            let database = new.id.unwrap_or_else(|| self.new_database());
+            if let Some(linked) = new.linked {
+                self.linked.insert(linked, database);
+            }
+            if let Some(slot) = self.databases.get_mut(database.index as usize) {
+                slot.place = Some((id, index));
+            }
+            let name = u32::try_from(names.len()).unwrap_or(u32::MAX);
+            names.extend_from_slice(&new.name);
+            placed.push(Entry {
+                id: database,
+                name,
+                beside: new.beside,
+                digest: new.digest,
+                key: new.key,
+            });
+            if new.id.is_none() {
+                appeared.push((database, new.digest));
+            }
+        }
+        if let Some(directory) = self.directory_mut(id) {
+            directory.names = names.into();
+            directory.entries = placed.into();
+        }
+        (appeared, gone)
+    }
+
+    /// Removes directories with all below them and returns the databases that were there.
+    pub(crate) fn remove_directories(&mut self, removed: &[DirectoryId]) -> Vec<DatabaseId> {
+        let removed: HashSet<_> = removed.iter().copied().collect();
+        let parents: HashSet<_> =
+            removed.iter().filter_map(|&id| self.directory(id)?.parent).collect();
+        for parent in parents {
+            if let Some(parent) = self.directory_mut(parent) {
+                parent.children.retain(|child| !removed.contains(child));
+            }
+        }
+        let mut gone = Vec::new();
+        let mut pending: Vec<_> = removed.into_iter().collect();
+        while let Some(id) = pending.pop() {
+            let slot = self.directories.get_mut(id.0 as usize);
+            let Some(directory) = slot.and_then(Option::take) else { continue };
+            self.free_directories.push(id);
+            pending.extend(directory.children);
+            for entry in directory.entries {
+                self.forget(entry.id);
+                gone.push(entry.id);
+            }
+        }
+        gone
+    }
+
+    /// Has every directory listed again by the next scan.
+    pub(crate) fn list_all_again(&mut self) {
+        self.directories.iter_mut().flatten().for_each(|directory| directory.listed = None);
+    }
+
+    /// How many databases are in a directory and all below it.
+    pub(crate) fn count_below(&self, id: DirectoryId) -> usize {
+        let mut count = 0;
+        let mut pending = vec![id];
+        while let Some(id) = pending.pop() {
+            if let Some(directory) = self.directory(id) {
+                count += directory.entries.len();
+                pending.extend(&directory.children);
+            }
+        }
+        count
+    }
+
+    fn new_database(&mut self) -> DatabaseId {
+        let index = self.free_databases.pop().unwrap_or_else(|| {
+            self.databases.push(Slot { generation: 0, place: None });
+            u32::try_from(self.databases.len() - 1).unwrap_or(u32::MAX)
+        });
+        let generation = self.databases.get(index as usize).map_or(0, |slot| slot.generation);
+        DatabaseId { index, generation }
+    }
+
+    fn forget(&mut self, id: DatabaseId) {
+        if let Some(slot) = self.databases.get_mut(id.index as usize)
+            && slot.generation == id.generation
+            && slot.place.take().is_some()
+        {
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free_databases.push(id.index);
+            if !self.collisions.is_empty() {
+                self.collisions.values_mut().for_each(|ids| ids.retain(|&other| other != id));
+                self.collisions.retain(|_, ids| ids.len() > 1);
+            }
+            let linked = self.linked.len();
+            self.linked.retain(|_, &mut other| other != id);
+            if self.linked.len() < linked {
+                // Another link to the same file may have been passed over.
+                self.list_all_again();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn test_id(index: u32) -> DatabaseId {
+    DatabaseId { index, generation: 0 }
+}

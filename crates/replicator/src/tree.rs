@@ -1,0 +1,238 @@
+//! The actors of one life, how to make them, and the cycle that runs through them.
+//!
+//! ```text
+//! Scanner ──changed, gone──▶ ShardOwner ──offers──▶ Uploader ──outcome──▶ ShardOwner
+//! ```
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use ractor::ActorId;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use ultrasimple_core::template::Setting;
+use ultrasimple_core::{Clock, Epoch};
+use ultrasimple_sqlite::Capturer;
+use ultrasimple_store::Store;
+
+use crate::CycleError;
+use crate::backup::{MemoryBudget, Workshop};
+use crate::node::Halt;
+use crate::options::ReplicatorOptions;
+use crate::scan::{Problem, Table, VolumeScanner};
+use crate::scanner::{self, Scanned, Scanner};
+use crate::shard::Glance;
+use crate::shard_owner::{self, ShardOwner};
+use crate::statistics::{Counters, CycleReport};
+use crate::uploader::{self, Uploader};
+
+/// All that is needed to make the actors, again and again.
+pub(crate) struct Plan {
+    pub(crate) options: ReplicatorOptions,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) capturer: Arc<Capturer>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) epoch: Epoch,
+    pub(crate) halt: Halt,
+}
+
+impl Plan {
+    /// A scanner that knows nothing yet, and what all uploads share.
+    pub(crate) fn scanner_and_workshop(&self) -> (scanner::Arguments, Arc<Workshop>) {
+        let options = &self.options;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let scanner = volume_scanner(options, self.store.max_key_bytes(), threads);
+        let workshop = Workshop {
+            table: scanner.table(),
+            patterns: options.patterns.clone(),
+            template: options.template.clone(),
+            volume: options.volume.clone(),
+            node: options.node.clone(),
+            epoch: self.epoch,
+            shards: options.shards,
+            check: options.check,
+            capturer: Arc::clone(&self.capturer),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            counters: Arc::clone(&self.counters),
+            memory: MemoryBudget::new(options.memory_budget),
+            // Waiting for a lock takes no processor: a few more than there are cores.
+            captures: Arc::new(Semaphore::new(4 * threads)),
+        };
+        let arguments = scanner::Arguments {
+            scanner,
+            volume: options.volume.clone(),
+            shards: options.shards,
+            clock: Arc::clone(&self.clock),
+        };
+        (arguments, Arc::new(workshop))
+    }
+
+    pub(crate) fn uploader(
+        &self,
+        workshop: Arc<Workshop>,
+        abort: CancellationToken,
+    ) -> uploader::Arguments {
+        uploader::Arguments {
+            workshop,
+            concurrent: self.options.concurrent,
+            put_budget: self.options.put_budget,
+            abort,
+            halt: self.halt.clone(),
+        }
+    }
+
+    pub(crate) fn owner(
+        &self,
+        uploader: Uploader,
+        table: Arc<RwLock<Table>>,
+    ) -> shard_owner::Arguments {
+        let min_upload_interval = self.options.min_upload_interval;
+        let clock = Arc::clone(&self.clock);
+        shard_owner::Arguments { uploader, table, clock, min_upload_interval }
+    }
+}
+
+/// The scanner of the options' patterns.
+pub(crate) fn volume_scanner(
+    options: &ReplicatorOptions,
+    max_key_bytes: usize,
+    threads: usize,
+) -> VolumeScanner {
+    let (patterns, template) = (options.patterns.clone(), options.template.clone());
+    let (volume, node) = (options.volume.clone(), options.node.clone());
+    let key_of = move |path: &ultrasimple_core::SourcePath| {
+        let setting = Setting { patterns: &patterns, volume: &volume, node: &node, max_key_bytes };
+        let stem = template.expand(path, setting).ok()?;
+        Some(ultrasimple_core::placement::key_hash(&stem))
+    };
+    VolumeScanner::new(options.patterns.clone(), Box::new(key_of), threads)
+}
+
+/// The actors of one life.
+pub(crate) struct Tree {
+    scanner: Scanner,
+    uploader: Uploader,
+    owners: Vec<ShardOwner>,
+    abort: CancellationToken,
+}
+
+impl Tree {
+    pub(crate) fn new(
+        scanner: Scanner,
+        uploader: Uploader,
+        owners: Vec<ShardOwner>,
+        abort: CancellationToken,
+    ) -> Self {
+        Self { scanner, uploader, owners, abort }
+    }
+
+    fn cells(&self) -> impl Iterator<Item = ractor::ActorCell> + '_ {
+        let one = [self.scanner.cell(), self.uploader.cell()];
+        one.into_iter().chain(self.owners.iter().map(ShardOwner::cell))
+    }
+
+    /// Whether an actor is one of these.
+    pub(crate) fn has(&self, id: ActorId) -> bool {
+        self.cells().any(|cell| cell.get_id() == id)
+    }
+
+    /// Gives up the uploads in flight.
+    pub(crate) fn abort(&self) {
+        self.abort.cancel();
+    }
+
+    /// Ends all actors at once.
+    pub(crate) fn kill(&self) {
+        self.cells().for_each(|cell| cell.kill());
+    }
+
+    /// Scans, and hands what is to be backed up to the uploader. Does not wait for uploads.
+    pub(crate) async fn scan_and_offer(&self) -> Result<Scanned, CycleError> {
+        let mut scanned = self.scanner.scan().await?;
+        let changed = std::mem::take(&mut scanned.changed);
+        let observing = self
+            .owners
+            .iter()
+            .zip(changed)
+            .map(|(owner, changed)| owner.observe(changed, Arc::clone(&scanned.gone)));
+        try_join_all(observing).await?;
+        Ok(scanned)
+    }
+
+    /// Waits until all that was offered has ended.
+    pub(crate) async fn when_idle(&self) -> Result<(), CycleError> {
+        self.uploader.when_idle().await
+    }
+
+    /// Ends what is in flight, begins nothing new, and gives up what does not end within `limit`.
+    pub(crate) async fn drain(&self, limit: Duration) -> Result<(), CycleError> {
+        let drained = tokio::time::timeout(limit, self.uploader.drain()).await;
+        if drained.is_err() {
+            self.abort();
+            tracing::warn!(?limit, "Uploads did not end in time; they were given up");
+        }
+        drained.unwrap_or(Ok(()))
+    }
+
+    /// All shards at a glance.
+    pub(crate) async fn glance(&self) -> Result<Glance, CycleError> {
+        let glances = try_join_all(self.owners.iter().map(ShardOwner::glance)).await?;
+        Ok(glances.into_iter().fold(Glance::default(), |all, one| Glance {
+            pending: all.pending + one.pending,
+            failing: all.failing + one.failing,
+            exposure: all.exposure.max(one.exposure),
+        }))
+    }
+}
+
+/// Tells, once and again when it changes, what a scan could not look at.
+#[derive(Default)]
+pub(crate) struct ScanNews {
+    problems: Vec<Problem>,
+    empty_patterns: Vec<String>,
+}
+
+impl ScanNews {
+    pub(crate) fn tell(&mut self, scanned: &Scanned) {
+        for Problem { path, reason } in &scanned.problems {
+            if !self.problems.iter().any(|known| known.path == *path && known.reason == *reason) {
+                tracing::error!(%path, "Cannot scan {path}: {reason}");
+            }
+        }
+        for pattern in &scanned.empty_patterns {
+            if !self.empty_patterns.contains(pattern) {
+                tracing::warn!(%pattern, "No database matches the pattern {pattern}");
+            }
+        }
+        self.problems.clone_from(&scanned.problems);
+        self.empty_patterns.clone_from(&scanned.empty_patterns);
+    }
+}
+
+/// Tells how a cycle went, in one line.
+pub(crate) fn tell(report: &CycleReport) {
+    let CycleReport { databases, changed, stored, unchanged, failed, pending, bytes, .. } = *report;
+    let max_exposure_seconds = report.max_exposure.as_secs_f64();
+    let scan_ms = report.scan.as_millis();
+    let took = format_duration(report.took);
+    tracing::info!(
+        databases,
+        changed,
+        stored,
+        unchanged,
+        failed,
+        pending,
+        bytes,
+        max_exposure_seconds,
+        scan_ms,
+        "Scan complete: {databases} databases, {stored} synced (took {took})"
+    );
+}
+
+fn format_duration(took: Duration) -> String {
+    let ms = took.as_millis();
+    if ms < 10_000 { format!("{ms}ms") } else { format!("{:.1}s", took.as_secs_f64()) }
+}

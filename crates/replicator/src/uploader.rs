@@ -1,0 +1,255 @@
+//! The actor that decides which upload begins when: the largest exposure first, no more at once than
+//! allowed, and no more a month than budgeted.
+//!
+//! Owns the queue (one entry per database, because owners offer one at a time) and the uploads in
+//! flight, each a task of its own. A panic in one is that database's failure. Called by shard owners,
+//! the cycle, and the uploads that end.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
+use tokio_util::sync::CancellationToken;
+
+use crate::CycleError;
+use crate::backup::{Stop, Workshop};
+use crate::flow::{AdaptiveLimit, PutBudget};
+use crate::node::Halt;
+use crate::shard::{Failure, Offer, Outcome};
+use crate::shard_owner::ShardOwner;
+
+/// What the uploader needs.
+pub(crate) struct Arguments {
+    pub(crate) workshop: Arc<Workshop>,
+    pub(crate) concurrent: usize,
+    pub(crate) put_budget: Option<u64>,
+    /// Cancelled: uploads in flight are given up.
+    pub(crate) abort: CancellationToken,
+    pub(crate) halt: Halt,
+}
+
+/// A handle to the uploader.
+#[derive(Debug, Clone)]
+pub(crate) struct Uploader(ActorRef<Message>);
+
+enum Message {
+    Offer(ShardOwner, Vec<Offer>),
+    Ended(Ended),
+    /// The put budget may have a request again.
+    Refilled,
+    WhenIdle(RpcReplyPort<()>),
+    /// Begin nothing new.
+    Drain(RpcReplyPort<()>),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    slow_down: bool,
+    /// Nothing was sent.
+    spared: bool,
+}
+
+impl Uploader {
+    pub(crate) async fn spawn(
+        arguments: Arguments,
+        supervisor: ActorCell,
+    ) -> Result<Self, SpawnErr> {
+        let (actor, _) = Actor::spawn_linked(None, UploaderActor, arguments, supervisor).await?;
+        Ok(Self(actor))
+    }
+
+    pub(crate) fn cell(&self) -> ActorCell {
+        self.0.get_cell()
+    }
+
+    /// Takes databases to back up. Each offer is answered by [`ShardOwner::settle`].
+    pub(crate) fn offer(&self, owner: ShardOwner, offers: Vec<Offer>) {
+        // An uploader that is gone takes the whole tree with it; all begins anew.
+        let _ = self.0.cast(Message::Offer(owner, offers));
+    }
+
+    /// Waits until nothing is queued or in flight.
+    pub(crate) async fn when_idle(&self) -> Result<(), CycleError> {
+        crate::node::answer(self.0.call(Message::WhenIdle, None).await, "the uploader")
+    }
+
+    /// Drops the queue and waits until nothing is in flight.
+    pub(crate) async fn drain(&self) -> Result<(), CycleError> {
+        crate::node::answer(self.0.call(Message::Drain, None).await, "the uploader")
+    }
+}
+
+struct UploaderActor;
+
+struct State {
+    arguments: Arguments,
+    limit: AdaptiveLimit,
+    budget: Option<PutBudget>,
+    queue: BinaryHeap<Queued>,
+    arrivals: u64,
+    in_flight: usize,
+    draining: bool,
+    awaiting_refill: bool,
+    waiting: Vec<RpcReplyPort<()>>,
+}
+
+/// The largest exposure is the greatest; among equals, the first to arrive.
+struct Queued {
+    order: Reverse<(Duration, u64)>,
+    owner: ShardOwner,
+    offer: Offer,
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+impl Eq for Queued {}
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Queued {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.order.cmp(&other.order)
+    }
+}
+
+impl Actor for UploaderActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Message>,
+        arguments: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let now = arguments.workshop.clock.monotonic();
+        Ok(State {
+            limit: AdaptiveLimit::new(arguments.concurrent),
+            budget: arguments.put_budget.map(|per_month| PutBudget::new(per_month, now)),
+            queue: BinaryHeap::new(),
+            arrivals: 0,
+            in_flight: 0,
+            draining: false,
+            awaiting_refill: false,
+            waiting: Vec::new(),
+            arguments,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Offer(owner, offers) => {
+                for offer in offers {
+                    state.arrivals += 1;
+                    let order = Reverse((offer.since, state.arrivals));
+                    state.queue.push(Queued { order, owner: owner.clone(), offer });
+                }
+            }
+            Message::Ended(ended) => {
+                state.in_flight -= 1;
+                state.limit.ended(ended.slow_down, state.in_flight);
+                if let Some(budget) = state.budget.as_mut().filter(|_| ended.spared) {
+                    budget.give_back();
+                }
+            }
+            Message::Refilled => state.awaiting_refill = false,
+            Message::WhenIdle(reply) => state.waiting.push(reply),
+            Message::Drain(reply) => {
+                state.draining = true;
+                state.waiting.push(reply);
+            }
+        }
+        state.begin(&myself);
+        if state.in_flight == 0 && state.queue.is_empty() {
+            for reply in state.waiting.drain(..) {
+                let _ = reply.send(());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Begins as many uploads as may be in flight.
+    fn begin(&mut self, myself: &ActorRef<Message>) {
+        if self.draining {
+            for queued in self.queue.drain() {
+                queued.owner.settle(queued.offer.id, Outcome::Cancelled);
+            }
+        }
+        while self.in_flight < self.limit.get() && !self.queue.is_empty() && !self.awaiting_refill {
+            if let Some(budget) = &mut self.budget
+                && let Err(wait) = budget.take(self.arguments.workshop.clock.monotonic())
+            {
+                self.awaiting_refill = true;
+                drop(myself.send_after(wait, || Message::Refilled));
+                return;
+            }
+            let Some(Queued { owner, offer, .. }) = self.queue.pop() else { return };
+            self.in_flight += 1;
+            let upload = Upload {
+                workshop: Arc::clone(&self.arguments.workshop),
+                abort: self.arguments.abort.clone(),
+                halt: self.arguments.halt.clone(),
+            };
+            let myself = myself.clone();
+            tokio::spawn(async move {
+                let ended = upload.run(owner, offer).await;
+                let _ = myself.cast(Message::Ended(ended));
+            });
+        }
+    }
+}
+
+/// One upload, from its start to the owner's knowledge of its end.
+struct Upload {
+    workshop: Arc<Workshop>,
+    abort: CancellationToken,
+    halt: Halt,
+}
+
+impl Upload {
+    async fn run(self, owner: ShardOwner, Offer { id, last, .. }: Offer) -> Ended {
+        let attempt = AssertUnwindSafe(self.workshop.back_up(id, last)).catch_unwind();
+        let outcome = tokio::select! {
+            biased;
+            () = self.abort.cancelled() => Outcome::Cancelled,
+            result = attempt => match result {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(Stop::Fenced(theirs))) => {
+                    self.halt.fenced(&theirs);
+                    Outcome::Cancelled
+                }
+                Err(_) => Outcome::Failed(Failure {
+                    kind: "panic",
+                    reason: "the upload panicked, which is a bug, please report it".to_owned(),
+                }),
+            },
+        };
+        let counters = &self.workshop.counters;
+        match &outcome {
+            Outcome::Failed(_) => counters.failed(),
+            Outcome::Unchanged { .. } => counters.unchanged(),
+            _ => {}
+        }
+        let slow_down = matches!(&outcome, Outcome::Failed(failure) if failure.kind == "slow_down");
+        let spared =
+            matches!(&outcome, Outcome::Unchanged { .. } | Outcome::Vanished | Outcome::Cancelled);
+        owner.settle(id, outcome);
+        Ended { slow_down, spared }
+    }
+}

@@ -1,0 +1,377 @@
+//! A proxy between a client and an HTTP server on loopback that does what networks and servers do on bad
+//! days: refuse, hang, cut, answer errors, lie.
+//!
+//! It understands just enough of HTTP/1.1 to find where messages begin and end ([`wire`]), and passes
+//! them on byte for byte, so that signed requests stay valid. Connections are kept alive like those of a
+//! server. Dropping it closes everything.
+
+mod wire;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use wire::{Framing, Head, Wire};
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// New connections are refused and those that are open are closed. Always holds for all requests.
+    Refuse,
+    /// The request is read, never passed on, and never answered.
+    Hang,
+    /// The request is passed on and carried out, but its answer never comes.
+    HangAfter,
+    /// The connection is closed after so many bytes of the request's body, which the server never gets.
+    CutRequest(u64),
+    /// The request is passed on and carried out, and the connection is closed before the answer.
+    CutAfter,
+    /// The connection is closed after so many bytes of the answer's body.
+    CutResponse(u64),
+    /// Not passed on; answered with this status and, in an S3 error document, this code.
+    Answer(u16, &'static str),
+    /// Passed on; the `ETag` in the answer's head or document is replaced by this one.
+    LieAboutEtag(&'static str),
+    /// Passed on; the first byte of the answer's body is changed.
+    ChangeContent,
+    /// Passed on; the answer comes so many milliseconds late.
+    Delay(u64),
+}
+
+/// A fault, and the requests it befalls.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    fault: Fault,
+    method: Option<&'static str>,
+    in_target: Option<String>,
+    every: u64,
+}
+
+impl Rule {
+    /// Befalls all requests.
+    pub fn new(fault: Fault) -> Self {
+        Self {
+            fault,
+            method: None,
+            in_target: None,
+            every: 1,
+        }
+    }
+
+    /// Only requests of this method.
+    #[must_use]
+    pub fn method(self, method: &'static str) -> Self {
+        Self {
+            method: Some(method),
+            ..self
+        }
+    }
+
+    /// Only requests whose path or query contains this.
+    #[must_use]
+    pub fn target(self, contains: impl Into<String>) -> Self {
+        Self {
+            in_target: Some(contains.into()),
+            ..self
+        }
+    }
+
+    /// Of these, only every `n`th.
+    #[must_use]
+    pub fn every(self, n: u64) -> Self {
+        Self {
+            every: n.max(1),
+            ..self
+        }
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    rule: Rule,
+    /// Requests that the rule's method and target fit.
+    fitting: u64,
+    /// All requests by method.
+    requests: BTreeMap<String, u64>,
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct FaultProxy {
+    port: u16,
+    upstream: u16,
+    state: Arc<Mutex<State>>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl FaultProxy {
+    /// Starts a proxy to `upstream`, a port on loopback, without a fault.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn start(upstream: u16) -> io::Result<Self> {
+        let [port] = crate::process::free_ports();
+        let rule = Rule::new(Fault::None);
+        let state = State {
+            rule,
+            fitting: 0,
+            requests: BTreeMap::new(),
+        };
+        let state = Arc::new(Mutex::new(state));
+        let mut proxy = Self {
+            port,
+            upstream,
+            state,
+            accepting: None,
+        };
+        proxy.accept().await?;
+        Ok(proxy)
+    }
+
+    /// Where it answers.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// From now on this fault befalls all requests. `Fault::None` heals.
+    ///
+    /// # Errors
+    /// When its port cannot be had again after [`Fault::Refuse`].
+    pub async fn set(&mut self, fault: Fault) -> io::Result<()> {
+        self.set_rule(Rule::new(fault)).await
+    }
+
+    /// From now on this rule holds, for requests that begin from now on.
+    ///
+    /// # Errors
+    /// When its port cannot be had again after [`Fault::Refuse`].
+    pub async fn set_rule(&mut self, rule: Rule) -> io::Result<()> {
+        let refuse = rule.fault == Fault::Refuse;
+        {
+            let mut state = lock(&self.state);
+            state.rule = rule;
+            state.fitting = 0;
+        }
+        if refuse {
+            self.close().await;
+        } else if self.accepting.is_none() {
+            self.accept().await?;
+        }
+        Ok(())
+    }
+
+    /// How many requests of this method have come.
+    pub fn requests(&self, method: &str) -> u64 {
+        lock(&self.state)
+            .requests
+            .get(method)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    async fn accept(&mut self) -> io::Result<()> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
+        let (upstream, state) = (self.upstream, Arc::clone(&self.state));
+        self.accepting = Some(tokio::spawn(async move {
+            // Ends with this task, and all connections with it.
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                connections.spawn(serve(client, upstream, Arc::clone(&state)));
+                while connections.try_join_next().is_some() {}
+            }
+        }));
+        Ok(())
+    }
+
+    async fn close(&mut self) {
+        if let Some(accepting) = self.accepting.take() {
+            accepting.abort();
+            // Ends as cancelled; then the listener is closed.
+            let _ = accepting.await;
+        }
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        if let Some(accepting) = &self.accepting {
+            accepting.abort();
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts a request and tells what is to befall it.
+fn fault_for(state: &Mutex<State>, request: &Head) -> Fault {
+    let mut state = lock(state);
+    *state
+        .requests
+        .entry(request.method().to_owned())
+        .or_default() += 1;
+    let rule = state.rule.clone();
+    let fits = rule.method.is_none_or(|method| method == request.method())
+        && rule
+            .in_target
+            .is_none_or(|text| request.target().contains(&text));
+    if !fits {
+        return Fault::None;
+    }
+    state.fitting += 1;
+    if state.fitting.is_multiple_of(rule.every) {
+        rule.fault
+    } else {
+        Fault::None
+    }
+}
+
+/// One client's connection, until either side closes it. An error ends it, as it should.
+async fn serve(client: TcpStream, upstream: u16, state: Arc<Mutex<State>>) {
+    let _ = client.set_nodelay(true);
+    let _ = relay(Wire::new(client), upstream, &state).await;
+}
+
+async fn relay(mut client: Wire, upstream: u16, state: &Mutex<State>) -> io::Result<()> {
+    let mut server: Option<Wire> = None;
+    while let Some(mut request) = client.read_head().await? {
+        let fault = fault_for(state, &request);
+        if request.take_expectation() {
+            client
+                .stream
+                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+                .await?;
+        }
+        let framing = request.request_framing();
+        match &fault {
+            Fault::Hang => {
+                client.discard(framing).await?;
+                return client.until_closed().await;
+            }
+            Fault::CutRequest(bytes) => {
+                // Whoever waits for the rest of the body gets a reset: not all was read.
+                return client.discard_some(framing, *bytes).await;
+            }
+            Fault::Answer(status, code) => {
+                client.discard(framing).await?;
+                let answer = error_answer(*status, code, request.method() == "HEAD");
+                client.stream.write_all(answer.as_bytes()).await?;
+                continue;
+            }
+            _ => {}
+        }
+        let server = if let Some(server) = &mut server {
+            server
+        } else {
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, upstream)).await?;
+            stream.set_nodelay(true)?;
+            server.insert(Wire::new(stream))
+        };
+        server.stream.write_all(request.bytes()).await?;
+        client.copy(framing, &mut server.stream, u64::MAX).await?;
+        let bodiless = request.method() == "HEAD";
+        if !answer(&mut client, server, &fault, bodiless).await? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Passes the server's answer on. Whether the connection lives on.
+async fn answer(
+    client: &mut Wire,
+    server: &mut Wire,
+    fault: &Fault,
+    bodiless: bool,
+) -> io::Result<bool> {
+    let mut head = loop {
+        let Some(head) = server.read_head().await? else {
+            return Ok(false);
+        };
+        if head.status() != 100 {
+            break head;
+        }
+    };
+    let framing = if bodiless {
+        Framing::Length(0)
+    } else {
+        head.response_framing()
+    };
+    match fault {
+        Fault::HangAfter => {
+            client.until_closed().await?;
+            return Ok(false);
+        }
+        Fault::CutAfter => return Ok(false),
+        Fault::CutResponse(bytes) => {
+            client.stream.write_all(head.bytes()).await?;
+            server.copy(framing, &mut client.stream, *bytes).await?;
+            return Ok(false);
+        }
+        Fault::LieAboutEtag(etag) => {
+            let body = server.body(framing).await?;
+            let body = replace_etag(&String::from_utf8_lossy(&body), etag);
+            head.set("ETag", &format!("\"{etag}\""), false);
+            head.set_length(body.len(), bodiless);
+            client.stream.write_all(head.bytes()).await?;
+            client.stream.write_all(body.as_bytes()).await?;
+        }
+        Fault::ChangeContent => {
+            let mut body = server.body(framing).await?;
+            if let Some(first) = body.first_mut() {
+                *first ^= 1;
+            }
+            head.set_length(body.len(), bodiless);
+            client.stream.write_all(head.bytes()).await?;
+            client.stream.write_all(&body).await?;
+        }
+        _ => {
+            if let Fault::Delay(millis) = fault {
+                tokio::time::sleep(Duration::from_millis(*millis)).await;
+            }
+            client.stream.write_all(head.bytes()).await?;
+            server.copy(framing, &mut client.stream, u64::MAX).await?;
+        }
+    }
+    Ok(framing != Framing::UntilClose)
+}
+
+fn error_answer(status: u16, code: &str, bodiless: bool) -> String {
+    let body = if code.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code>\
+             <Message>injected</Message><RequestId>fault</RequestId></Error>"
+        )
+    };
+    let length = body.len();
+    let body = if bodiless { "" } else { &body };
+    format!(
+        "HTTP/1.1 {status} Injected\r\nContent-Type: application/xml\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// Replaces the text of each `<ETag>` element.
+fn replace_etag(document: &str, etag: &str) -> String {
+    let mut parts = document.split("<ETag>");
+    let mut replaced = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.split_once("</ETag>").map_or("", |(_, rest)| rest);
+        for piece in ["<ETag>\"", etag, "\"</ETag>", rest] {
+            replaced.push_str(piece);
+        }
+    }
+    replaced
+}

@@ -1,0 +1,7 @@
+//! testkit
+
+pub mod bank;
+pub mod fault_proxy;
+pub mod process;
+pub mod seaweed;
+pub mod tree;

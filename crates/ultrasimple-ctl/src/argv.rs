@@ -1,0 +1,108 @@
+//! One dash or two: brings a command line into the form that clap reads.
+//!
+//! Pure, and driven by what it is told of the flags, so that it fits any command. `-bucket x`,
+//! `-bucket=x` and `--bucket x` all become `--bucket=x`; short flags (`-o`) stay as they are.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use clap::Command;
+
+/// The long flags of a program, and whether each takes a value.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LongFlags(BTreeMap<String, bool>);
+
+impl LongFlags {
+    /// The flags of `command` and of everything below it.
+    pub(crate) fn of(command: &Command) -> Self {
+        let mut flags = Self::default();
+        flags.gather(command);
+        for name in ["help", "version"] {
+            flags.0.insert(name.to_owned(), false);
+        }
+        flags
+    }
+
+    fn gather(&mut self, command: &Command) {
+        for argument in command.get_arguments() {
+            if let Some(long) = argument.get_long() {
+                self.0.insert(long.to_owned(), argument.get_action().takes_values());
+            }
+        }
+        command.get_subcommands().for_each(|below| self.gather(below));
+    }
+
+    /// Name and `=value` of a word that is one of these flags, and whether it takes a value.
+    fn read<'w>(&self, word: &'w OsStr) -> Option<(&'w [u8], bool)> {
+        let bytes = word.as_bytes();
+        let flag = bytes.strip_prefix(b"--").or_else(|| bytes.strip_prefix(b"-"))?;
+        let name = flag.split(|&byte| byte == b'=').next()?;
+        let takes_value = self.0.get(std::str::from_utf8(name).ok()?)?;
+        Some((flag, *takes_value))
+    }
+}
+
+/// The words after the program's name, with two dashes and `=` wherever a known long flag stands. A value
+/// may begin with a dash, unless it is itself one of the flags: then the value is missing.
+pub(crate) fn normalised(
+    words: impl IntoIterator<Item = OsString>,
+    flags: &LongFlags,
+) -> Vec<OsString> {
+    let mut normal = Vec::new();
+    let mut words = words.into_iter().peekable();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            normal.push(word);
+            normal.extend(words);
+            break;
+        }
+        let Some((flag, takes_value)) = flags.read(&word) else {
+            normal.push(word);
+            continue;
+        };
+        let mut long = OsString::from("--");
+        long.push(OsStr::from_bytes(flag));
+        if takes_value
+            && !flag.contains(&b'=')
+            && let Some(value) = words.next_if(|next| flags.read(next).is_none())
+        {
+            long.push("=");
+            long.push(value);
+        }
+        normal.push(long);
+    }
+    normal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Arg, ArgAction};
+
+    #[test]
+    fn one_dash_or_two() {
+        let below = Command::new("restore").arg(Arg::new("o").short('o').long("output"));
+        let command = Command::new("x")
+            .arg(Arg::new("bucket").long("bucket"))
+            .arg(Arg::new("json").long("json").action(ArgAction::SetTrue))
+            .subcommand(below);
+        let flags = LongFlags::of(&command);
+        for (given, expected) in [
+            ("-bucket b restore", "--bucket=b restore"),
+            ("--bucket b", "--bucket=b"),
+            ("-bucket=b -json", "--bucket=b --json"),
+            ("-bucket -b", "--bucket=-b"),
+            ("-bucket -json", "--bucket --json"),
+            ("restore -o f -output g", "restore -o f --output=g"),
+            ("-unknown x", "-unknown x"),
+            ("-- -bucket b", "-- -bucket b"),
+            ("-help", "--help"),
+            ("restore -", "restore -"),
+        ] {
+            let words = given.split(' ').map(OsString::from);
+            let expected: Vec<_> = expected.split(' ').map(OsString::from).collect();
+            assert_eq!(normalised(words, &flags), expected, "{given}");
+        }
+    }
+}

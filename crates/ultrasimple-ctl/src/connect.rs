@@ -1,0 +1,138 @@
+//! From flags, variables and the file to the store. The settings are the daemon's: core's table says
+//! what they are called and checks them, so that one file and one environment serve both programs.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use clap::builder::OsStringValueParser;
+use clap::{Arg, ArgMatches};
+use ultrasimple_core::config::{
+    Context, Origin, Problem, Problems, RawSettings, Secret, Setting, Settings, StoreSettings,
+};
+use ultrasimple_store::{Location, S3Options, Store};
+
+/// The settings that say where the backups are. The rest of the file concerns the daemon.
+const SETTINGS: [Setting; 6] = [
+    Setting::Bucket,
+    Setting::EndpointUrl,
+    Setting::Region,
+    Setting::AccessKey,
+    Setting::SecretKey,
+    Setting::Config,
+];
+/// Far more than all settings can need; a greater file is some other file.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The flags, for every command.
+pub(crate) fn arguments() -> impl Iterator<Item = Arg> {
+    SETTINGS.into_iter().map(|setting| {
+        let help = match setting {
+            Setting::Bucket => {
+                "Where the backups are: NAME, s3://NAME/prefix or file:///directory".to_owned()
+            }
+            Setting::Config => "The daemon's TOML file, or one like it".to_owned(),
+            setting => setting.help().to_owned(),
+        };
+        let default = setting.default_word().map(|word| format!(" [default: {word}]"));
+        let variable = format!("{} [env: {}]", default.unwrap_or_default(), setting.variable());
+        Arg::new(setting.name())
+            .long(setting.name())
+            .value_name(setting.value_name())
+            .value_parser(OsStringValueParser::new())
+            .help(help + &variable)
+            .help_heading("Where the backups are")
+            .global(true)
+    })
+}
+
+/// The checked settings of the store.
+///
+/// # Errors
+/// With everything that is wrong.
+pub(crate) fn settings(
+    matches: &ArgMatches,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<StoreSettings, Problems> {
+    let mut raw = flags(matches).over(RawSettings::from_variables(variables));
+    let named = raw.config_file().map(|(origin, path)| (origin.clone(), path.to_owned()));
+    if let Some((origin, path)) = named {
+        match read(&path) {
+            Ok(text) => raw = raw.over(RawSettings::from_file(&path, &text)),
+            Err(error) => {
+                let why = format!("cannot read this file: {error}");
+                raw.problem(Problem::value(Setting::Config, &origin, &path, why));
+            }
+        }
+    }
+    Ok(Settings::check(&raw, &context())?.store)
+}
+
+fn flags(matches: &ArgMatches) -> RawSettings {
+    let mut raw = RawSettings::default();
+    for setting in SETTINGS {
+        let Some(value) = matches.get_one::<OsString>(setting.name()) else {
+            continue;
+        };
+        match value.to_str() {
+            Some(word) => raw.set(setting, Origin::Flag, vec![word.to_owned()]),
+            None => {
+                raw.problem(Problem::value(setting, &Origin::Flag, "…", "it is not UTF-8"));
+            }
+        }
+    }
+    raw
+}
+
+fn read(path: &str) -> io::Result<String> {
+    let mut text = String::new();
+    let bytes = File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if bytes as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 1 MiB"));
+    }
+    Ok(text)
+}
+
+/// The checks also cover what only the daemon needs. That part must not depend on this host: a restore
+/// may happen anywhere.
+fn context() -> Context {
+    Context {
+        current_directory: "/".into(),
+        temp_directory: "/tmp".into(),
+        user: 0,
+        host_name: "operator".to_owned(),
+        read_bucket: |word| match word.parse::<Location>() {
+            Ok(Location::Directory(path)) => Ok(Some::<PathBuf>(path)),
+            Ok(Location::S3 { .. }) => Ok(None),
+            Err(error) => Err(error.reason),
+        },
+    }
+}
+
+/// Opens the store, to read from it; nothing is created there.
+///
+/// # Errors
+/// When it cannot be reached, with the bucket's name.
+pub(crate) async fn open(
+    settings: &StoreSettings,
+    connections: usize,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let bucket = settings.bucket.as_ref();
+    let bucket = bucket.ok_or_else(|| anyhow!("-bucket is missing: say where the backups are"))?;
+    let failed = || format!("cannot use -bucket {}", bucket.text);
+    let location: Location = bucket.text.parse().with_context(failed)?;
+    let key = |secret: &Secret| secret.expose().to_owned();
+    let credentials = settings.credentials.as_ref();
+    let options = S3Options {
+        region: settings.region.clone(),
+        endpoint_url: settings.endpoint_url.clone(),
+        access_key: credentials.map(|pair| key(&pair.access_key)),
+        secret_key: credentials.map(|pair| key(&pair.secret_key)),
+        idle_connections: connections,
+        ..S3Options::default()
+    };
+    ultrasimple_store::open(&location, options, false).await.with_context(failed)
+}

@@ -1,0 +1,147 @@
+//! The operator's tool: looks into the bucket and restores from it.
+//!
+//! Parse, check, connect, do, say. It needs nothing but the bucket (R9): no daemon, no etcd, no local
+//! state. The decisions are pure ([`select`], [`restore`]'s plan, [`filter`], [`at`]); the rest reads
+//! footers and moves bytes.
+
+mod args;
+mod argv;
+mod at;
+mod backups;
+mod connect;
+mod databases;
+mod filter;
+mod find;
+mod restore;
+mod select;
+mod show;
+#[cfg(test)]
+mod testing;
+
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use ultrasimple_core::{Clock, SystemClock};
+
+use crate::args::{Cli, Command, Request};
+
+/// Exit status: nothing could be done.
+const FAILED: u8 = 1;
+/// Exit status: wrong flags or settings.
+const USAGE: u8 = 2;
+/// Exit status: some databases failed.
+const SOME_FAILED: u8 = 3;
+/// What shells report for a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+/// For threads that still write when all is over; what they leave are temporary files at worst.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    AllWell,
+    SomeFailed,
+    /// Nothing was achieved, and the user was told why.
+    AllFailed,
+    Interrupted,
+}
+
+/// What was asked for makes no sense: an error that ends with status 2.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+fn main() -> ExitCode {
+    let request = match args::parse(std::env::args_os()) {
+        Ok(request) => request,
+        Err(error) => {
+            // A reader who has seen enough (`| head`) is no error.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let json = request.cli.json;
+    match start(request) {
+        Ok(Outcome::AllWell) => ExitCode::SUCCESS,
+        Ok(Outcome::SomeFailed) => ExitCode::from(SOME_FAILED),
+        Ok(Outcome::AllFailed) => ExitCode::from(FAILED),
+        Ok(Outcome::Interrupted) => {
+            complain("interrupted: what is not finished has left no file");
+            ExitCode::from(INTERRUPTED)
+        }
+        Err(error) => {
+            let text = format!("{error:#}");
+            complain(&text);
+            if json {
+                let _ = show::print_json(&serde_json::json!({ "error": text }));
+            }
+            ExitCode::from(if error.is::<Usage>() { USAGE } else { FAILED })
+        }
+    }
+}
+
+fn start(request: Request) -> anyhow::Result<Outcome> {
+    let Request { cli, matches } = request;
+    let settings = connect::settings(&matches, std::env::vars_os())
+        .map_err(|problems| Usage(format!("{problems}\nsee 'ultrasimple-ctl --help'")))?;
+    let rule = match &cli.command {
+        Command::Restore(args) => restore::rule(args, SystemClock.now())?,
+        _ => select::Rule::default(),
+    };
+    let parallel = parallel(&cli);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(parallel * 2 + 16)
+        .build()
+        .context("cannot start")?;
+    let outcome = runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let work = async {
+            let store = connect::open(&settings, parallel.max(find::LOOKS_IN_FLIGHT)).await?;
+            let store = store.as_ref();
+            match &cli.command {
+                Command::Databases(args) => databases::run(store, args, cli.json).await?,
+                Command::Backups(args) => backups::run(store, args, cli.json).await?,
+                Command::Restore(args) => {
+                    return restore::run(store, args, rule, parallel, cli.json).await;
+                }
+            }
+            Ok(Outcome::AllWell)
+        };
+        // Dropping the work ends its downloads and removes its temporary files.
+        tokio::select! {
+            outcome = work => outcome,
+            _ = interrupt.recv() => Ok(Outcome::Interrupted),
+            _ = terminate.recv() => Ok(Outcome::Interrupted),
+        }
+    });
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    outcome
+}
+
+/// Databases restored at once.
+fn parallel(cli: &Cli) -> usize {
+    let given = match &cli.command {
+        Command::Restore(args) => args.parallel,
+        _ => None,
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    given.map_or_else(|| (cores * 8).min(256), usize::from)
+}
+
+/// Says something to people, on stderr, which may be closed.
+pub(crate) fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "ultrasimple-ctl: {text}");
+}

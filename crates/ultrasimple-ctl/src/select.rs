@@ -1,0 +1,231 @@
+//! Which of a database's backups is the one to restore.
+//!
+//! [`Rule`] is the decision, pure: of one backup, whether it is to be taken. [`Search`] asks it about one
+//! hour after the other, the newest first, and reads the footers; nothing is read that the decision
+//! does not need.
+//!
+//! An hour in a key is only an upper bound: its backup was captured in the hour before. So the first
+//! candidate for a time is the newest hour that *starts* at or before it; only the footer tells whether
+//! the capture was early enough.
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+use ultrasimple_core::{Footer, Hour, KeyStem, Timestamp};
+use ultrasimple_store::{FetchError, Held, Store, inventory};
+
+/// What the operator asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rule {
+    /// The newest capture at or before this time; the newest of all when `None`.
+    pub(crate) at: Option<Timestamp>,
+    /// Where a backup is not good, take the next older good one.
+    pub(crate) or_older: bool,
+    /// A backup whose check failed is good enough.
+    pub(crate) marked_ok: bool,
+}
+
+/// What is to be done with one backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Restore it.
+    Take,
+    /// It was captured after the time asked for: look at the next older one.
+    TooLate,
+    /// It is not good: for this reason.
+    Bad(String),
+}
+
+impl Rule {
+    /// Decides about a backup by its footer.
+    pub(crate) fn judge(&self, footer: &Footer) -> Verdict {
+        use ultrasimple_core::CheckResult;
+        if self.at.is_some_and(|at| footer.captured_at > at) {
+            return Verdict::TooLate;
+        }
+        match &footer.check {
+            CheckResult::Failed(reason) if !self.marked_ok => {
+                Verdict::Bad(format!("its check failed when it was taken: {reason}"))
+            }
+            _ => Verdict::Take,
+        }
+    }
+}
+
+/// A backup to restore.
+#[derive(Debug, Clone)]
+pub(crate) struct Pick {
+    pub(crate) hour: Hour,
+    pub(crate) footer: Footer,
+}
+
+/// A backup that was not good enough, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct PassedOver {
+    /// Its key.
+    pub(crate) key: String,
+    /// Why.
+    pub(crate) reason: String,
+}
+
+/// Why there is nothing to restore.
+#[derive(Debug)]
+pub(crate) enum NoPick {
+    /// Everything was captured after the time asked for; this is the oldest capture there is.
+    NothingEarlyEnough(Option<Timestamp>),
+    /// The backup to take is not good, and nothing else may be taken (or is there).
+    Bad(String),
+    /// The store could not be read: trying again may help.
+    Store(String),
+}
+
+/// A search for the right backup of one database.
+#[derive(Debug)]
+pub(crate) struct Search {
+    pub(crate) stem: KeyStem,
+    rule: Rule,
+    queue: VecDeque<Hour>,
+    /// There are older hours than those in the queue, not yet listed.
+    more: bool,
+    last: Option<Hour>,
+    oldest: Option<Hour>,
+    oldest_seen: Option<Timestamp>,
+    passed_over: Vec<PassedOver>,
+}
+
+impl Search {
+    /// A search among what a listing showed. The listing was made for the rule's time.
+    pub(crate) fn new(stem: KeyStem, held: &Held, rule: Rule) -> Self {
+        let mut search = Self::among(stem, held.candidates().to_vec(), rule);
+        (search.more, search.oldest) = (held.has_more(), Some(held.oldest));
+        search
+    }
+
+    /// A search among exactly these hours, the newest first.
+    pub(crate) fn among(stem: KeyStem, hours: Vec<Hour>, rule: Rule) -> Self {
+        let (oldest, queue) = (hours.last().copied(), hours.into());
+        let (last, oldest_seen, passed_over) = (None, None, Vec::new());
+        Self { stem, rule, queue, more: false, last, oldest, oldest_seen, passed_over }
+    }
+
+    /// Tells the oldest hour there is, where it is not among those searched.
+    pub(crate) fn set_oldest(&mut self, hour: Option<Hour>) {
+        self.oldest = hour;
+    }
+
+    /// The backups that were not good enough, the newest first.
+    pub(crate) fn passed_over(&self) -> &[PassedOver] {
+        &self.passed_over
+    }
+
+    /// What is asked for.
+    pub(crate) fn rule(&self) -> Rule {
+        self.rule
+    }
+
+    /// The next backup that may be taken. Called again, it goes on with older ones.
+    pub(crate) async fn next(&mut self, store: &dyn Store) -> Result<Pick, NoPick> {
+        while let Some(hour) = self.next_hour(store).await? {
+            let reason = match self.footer(store, hour).await? {
+                Ok(footer) => {
+                    self.oldest_seen = Some(footer.captured_at);
+                    match self.rule.judge(&footer) {
+                        Verdict::Take => return Ok(Pick { hour, footer }),
+                        Verdict::TooLate => continue,
+                        Verdict::Bad(reason) => reason,
+                    }
+                }
+                Err(reason) => reason,
+            };
+            self.refuse(store, hour, reason).await?;
+        }
+        if let Some(PassedOver { key, reason }) = self.passed_over.first() {
+            let text = format!("{key}: {reason}; there is no older good one");
+            return Err(NoPick::Bad(text));
+        }
+        Err(NoPick::NothingEarlyEnough(self.oldest_capture(store).await?))
+    }
+
+    /// Notes that the backup of `hour` is not good.
+    ///
+    /// # Errors
+    /// When the rule does not let an older one be taken. The error tells of the next older one.
+    pub(crate) async fn refuse(
+        &mut self,
+        store: &dyn Store,
+        hour: Hour,
+        reason: String,
+    ) -> Result<(), NoPick> {
+        let key = self.stem.at(hour).to_string();
+        if self.rule.or_older {
+            self.passed_over.push(PassedOver { key, reason });
+            return Ok(());
+        }
+        let offer = match self.next_good(store).await? {
+            Some(pick) => {
+                let time = pick.footer.captured_at;
+                format!("with --or-older the one captured at {time} is restored instead")
+            }
+            None => "there is no older good one".to_owned(),
+        };
+        let marked_ok = if reason.starts_with("its check failed") && !self.rule.marked_ok {
+            "; with --marked-ok it is restored as it is"
+        } else {
+            ""
+        };
+        Err(NoPick::Bad(format!("{key}: {reason}; {offer}{marked_ok}")))
+    }
+
+    async fn next_good(&mut self, store: &dyn Store) -> Result<Option<Pick>, NoPick> {
+        while let Some(hour) = self.next_hour(store).await? {
+            if let Ok(footer) = self.footer(store, hour).await?
+                && self.rule.judge(&footer) == Verdict::Take
+            {
+                return Ok(Some(Pick { hour, footer }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn next_hour(&mut self, store: &dyn Store) -> Result<Option<Hour>, NoPick> {
+        if self.queue.is_empty() && std::mem::take(&mut self.more) {
+            let listed = inventory::of_database(store, &self.stem).await;
+            let hours = listed.map_err(|error| NoPick::Store(error.to_string()))?;
+            let hours = hours.into_iter().map(|backup| backup.key.hour);
+            self.queue = hours.filter(|&hour| self.last.is_none_or(|last| hour < last)).collect();
+        }
+        self.last = self.queue.pop_front();
+        Ok(self.last)
+    }
+
+    /// The footer, or why the backup is lost.
+    async fn footer(
+        &self,
+        store: &dyn Store,
+        hour: Hour,
+    ) -> Result<Result<Footer, String>, NoPick> {
+        match ultrasimple_store::footer(store, &self.stem.at(hour).object_key()).await {
+            Ok((footer, _)) => Ok(Ok(footer)),
+            Err(error) if error.is_loss() => Ok(Err(error.to_string())),
+            Err(FetchError::Newer(error)) => {
+                Err(NoPick::Bad(format!("{}: {error}", self.stem.at(hour))))
+            }
+            Err(error) => Err(NoPick::Store(format!("{}: {error}", self.stem.at(hour)))),
+        }
+    }
+
+    async fn oldest_capture(&self, store: &dyn Store) -> Result<Option<Timestamp>, NoPick> {
+        match (self.oldest, self.oldest_seen) {
+            (_, Some(seen)) => Ok(Some(seen)),
+            (None, None) => Ok(None),
+            (Some(hour), None) => {
+                let footer = self.footer(store, hour).await?;
+                Ok(Some(footer.map_or(hour.start(), |footer| footer.captured_at)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "select_tests.rs"]
+mod tests;

@@ -1,0 +1,194 @@
+//! A bucket made by hand, databases to put into it, and the tool to try on it.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rusqlite::Connection;
+use serde_json::Value;
+use tempfile::TempDir;
+use ultrasimple_core::footer::FooterFields;
+use ultrasimple_core::{
+    BackupKey, CheckResult, Epoch, Footer, Hour, KeyStem, ShardId, SourcePath, Timestamp, object,
+};
+
+/// A directory store made by hand: a key's components are its path.
+pub struct Bucket {
+    folder: TempDir,
+}
+
+/// A backup to be; [`backup`] makes the usual one.
+#[derive(Clone)]
+pub struct Backup {
+    pub stem: String,
+    pub path: Vec<u8>,
+    pub captured_at: Timestamp,
+    pub volume: String,
+    pub mode: u32,
+    pub check: CheckResult,
+    pub image: Vec<u8>,
+}
+
+/// A backup of a small database whose content tells stem and time.
+pub fn backup(stem: &str, path: &str, captured_at: &str) -> Backup {
+    Backup {
+        stem: stem.to_owned(),
+        path: path.as_bytes().to_vec(),
+        captured_at: captured_at.parse().unwrap(),
+        volume: "default".to_owned(),
+        mode: 0o640,
+        check: CheckResult::Passed,
+        image: image(&format!("{stem} {captured_at}")),
+    }
+}
+
+/// A database with one row.
+pub fn image(content: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("made.db");
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch("CREATE TABLE t(x); CREATE INDEX i ON t(x)").unwrap();
+    connection.execute("INSERT INTO t VALUES (?1)", [content]).unwrap();
+    for n in 0..200 {
+        connection.execute("INSERT INTO t VALUES (?1)", [format!("row {n:05} {content}")]).unwrap();
+    }
+    connection.close().unwrap();
+    fs::read(path).unwrap()
+}
+
+/// The first row of a restored database.
+pub fn content(path: &Path) -> String {
+    let connection = Connection::open(path).unwrap();
+    connection.query_row("SELECT x FROM t ORDER BY rowid LIMIT 1", [], |row| row.get(0)).unwrap()
+}
+
+impl Backup {
+    pub fn key(&self) -> String {
+        let stem = KeyStem::try_from(self.stem.clone()).unwrap();
+        let hour = Hour::of(self.captured_at);
+        BackupKey { stem, hour }.to_string()
+    }
+
+    pub fn object(&self) -> (Vec<u8>, Footer) {
+        let fields = FooterFields {
+            volume: self.volume.parse().unwrap(),
+            path: SourcePath::from_bytes(&self.path),
+            shard: ShardId(3),
+            mode: self.mode,
+            captured_at: self.captured_at,
+            node: "node-1".parse().unwrap(),
+            epoch: Epoch(7),
+            check: self.check.clone(),
+        };
+        object::encode(&self.image, fields).unwrap()
+    }
+}
+
+impl Bucket {
+    pub fn new() -> Self {
+        let bucket = Self { folder: tempfile::tempdir().unwrap() };
+        fs::create_dir(bucket.folder.path().join("bucket")).unwrap();
+        bucket
+    }
+
+    pub fn with(backups: &[Backup]) -> Self {
+        let bucket = Self::new();
+        backups.iter().for_each(|backup| bucket.put(backup));
+        bucket
+    }
+
+    /// A path beside the bucket, for what is restored.
+    pub fn out(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn object_path(&self, key: &str) -> PathBuf {
+        self.folder.path().join("bucket").join(key)
+    }
+
+    pub fn put(&self, backup: &Backup) {
+        self.put_bytes(&backup.key(), &backup.object().0);
+    }
+
+    pub fn put_bytes(&self, key: &str, bytes: &[u8]) {
+        let path = self.object_path(key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    pub fn url(&self) -> String {
+        format!("file://{}", self.folder.path().join("bucket").display())
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ultrasimple-ctl"));
+        command.env_clear().current_dir(self.folder.path());
+        command
+    }
+
+    /// Runs the tool on this bucket.
+    pub fn run(&self, args: &[&str]) -> Ran {
+        Ran::of(self.command().arg("-bucket").arg(self.url()).args(args))
+    }
+
+    /// Runs the tool and reads its JSON document.
+    pub fn json(&self, args: &[&str]) -> (i32, Value) {
+        let ran = self.run(&[args, &["--json"]].concat());
+        let document = serde_json::from_str(&ran.stdout);
+        (ran.status, document.unwrap_or_else(|error| panic!("{error}: {}", ran.stdout)))
+    }
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    #[track_caller]
+    pub fn failed(&self, status: i32, words: &[&str]) {
+        assert_eq!(self.status, status, "{self:?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} is missing in {}", self.stderr);
+        }
+    }
+
+    #[track_caller]
+    pub fn well(&self) -> &Self {
+        assert_eq!(self.status, 0, "{self:?}");
+        self
+    }
+}
+
+/// All files below a directory, relative to it, sorted.
+pub fn files(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                let path = entry.path();
+                found.push(path.strip_prefix(root).unwrap().display().to_string());
+            }
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,142 @@
+//! The command line: from words to [`RawSettings`], and the help.
+//!
+//! The flags are built from core's table of settings. Every flag takes one dash or two, and its value
+//! after a space or a `=`; a value may begin with a dash (`-interval -5s` is refused for what it says,
+//! not for how it looks).
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use clap::builder::OsStringValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use ultrasimple_core::config::{Origin, Problem, RawSettings, Setting};
+
+use crate::help;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// To run with these settings.
+    Run(RawSettings),
+    /// To print this and exit with 0.
+    Print(String),
+}
+
+/// Reads the command line; the first word is the program's name.
+///
+/// # Errors
+/// With a text for people when a flag is unknown, has no value, or is there twice.
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, String> {
+    let mut words = words.into_iter();
+    let program = words.next().unwrap_or_else(|| "ultrasimple".into());
+    let normal = normalised(words);
+    match command().try_get_matches_from([program].into_iter().chain(normal)) {
+        Ok(matches) => Ok(Request::Run(settings(&matches))),
+        Err(error) if !error.use_stderr() => Ok(Request::Print(error.render().to_string())),
+        Err(error) => Err(explain(&error)),
+    }
+}
+
+fn command() -> Command {
+    let command = Command::new("ultrasimple")
+        .version(env!("CARGO_PKG_VERSION"))
+        .override_usage("ultrasimple -bucket BUCKET [-pattern GLOB]… [-FLAG VALUE]…")
+        .override_help(help::text());
+    Setting::ALL.iter().fold(command, |command, &setting| command.arg(argument(setting)))
+}
+
+fn argument(setting: Setting) -> Arg {
+    let arg =
+        Arg::new(setting.name()).long(setting.name()).value_parser(OsStringValueParser::new());
+    if setting.is_switch() {
+        return arg.num_args(0..=1).require_equals(true).default_missing_value("true");
+    }
+    let repeat = if setting.is_repeatable() { ArgAction::Append } else { ArgAction::Set };
+    arg.action(repeat).value_name(setting.value_name())
+}
+
+fn settings(matches: &ArgMatches) -> RawSettings {
+    let mut raw = RawSettings::default();
+    for &setting in Setting::ALL {
+        let Some(values) = matches.get_many::<OsString>(setting.name()) else {
+            continue;
+        };
+        let words = values.map(|value| value.to_str().map(str::to_owned)).collect();
+        match words {
+            Some(words) => raw.set(setting, Origin::Flag, words),
+            None => raw.problem(Problem::value(setting, &Origin::Flag, "…", "it is not UTF-8")),
+        }
+    }
+    raw
+}
+
+/// The words as clap likes them: `-bucket x`, `-bucket=x` and `--bucket x` all become `--bucket=x`.
+fn normalised(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut normal = Vec::new();
+    let mut words = words.peekable();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            normal.push(word);
+            normal.extend(words);
+            break;
+        }
+        let Some(flag) = flag_of(&word) else {
+            normal.push(word);
+            continue;
+        };
+        let mut long = OsString::from("--");
+        long.push(OsStr::from_bytes(flag));
+        if takes_a_value(flag)
+            && let Some(value) = words.next_if(|next| !is_known_flag(next))
+        {
+            long.push("=");
+            long.push(value);
+        }
+        normal.push(long);
+    }
+    normal
+}
+
+/// What follows the dashes of a flag, with a `=value` if there is one. `-h` and `-V` are clap's.
+fn flag_of(word: &OsStr) -> Option<&[u8]> {
+    let bytes = word.as_bytes();
+    let flag = bytes.strip_prefix(b"--").or_else(|| bytes.strip_prefix(b"-"))?;
+    (!flag.is_empty() && word != "-h" && word != "-V").then_some(flag)
+}
+
+fn takes_a_value(flag: &[u8]) -> bool {
+    let setting = std::str::from_utf8(flag).ok().and_then(Setting::named);
+    setting.is_some_and(|setting| !setting.is_switch())
+}
+
+/// Whether a word that stands where a value should be is a flag of ours: then the value is missing.
+fn is_known_flag(word: &OsStr) -> bool {
+    if word == "-h" || word == "-V" {
+        return true;
+    }
+    let name = flag_of(word).and_then(|flag| flag.split(|&byte| byte == b'=').next());
+    let name = name.and_then(|name| std::str::from_utf8(name).ok());
+    name.is_some_and(|name| Setting::named(name).is_some() || matches!(name, "help" | "version"))
+}
+
+/// clap's message, and what it cannot know: that shells expand patterns without quotes.
+fn explain(error: &clap::Error) -> String {
+    let mut text = error.render().to_string().replace("For more information, try '--help'.\n", "");
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+        && !word.starts_with('-')
+    {
+        text = format!(
+            "{}\n\n  tip: every value needs its flag before it; a pattern must be in quotes, or the \
+             shell expands it\n",
+            text.trim_end()
+        );
+    }
+    text = text.trim_start_matches("error: ").trim_end().to_owned();
+    format!("{text}\n\nFor more information, try 'ultrasimple -help'.")
+}
+
+#[cfg(test)]
+#[path = "args_tests.rs"]
+mod tests;

@@ -1,0 +1,76 @@
+//! The front door of the repository: `cargo xtask demo | test | check`.
+//!
+//! Each command does its own set-up: on a machine with a Rust toolchain and the package
+//! registries, one command runs the main job and one passes the tests. One file per command;
+//! [`tools`] knows where programs come from, [`process`] runs them.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a build tool lives in real time: nothing here is simulated"
+)]
+
+mod check;
+mod demo;
+mod process;
+mod sources;
+mod test;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use workspace::Workspace;
+
+const HELP: &str = "\
+The front door. Each command installs what it needs and reuses it in the next run.
+
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  demo            Back up 1,000 SQLite databases with live writers, restore them and compare
+  test [ARGS]...  Run every test. ARGS go to the test runner:
+                  `cargo xtask test -p ultrasimple-core key` runs part of them
+  check           Format, lints, licences, advisories, unused dependencies, docs, spelling
+  help            Show this text
+
+What is kept: programs in `${XDG_CACHE_HOME:-~/.cache}/ultrasimple-xtask`, linked from
+`<target>/tools/bin`; the last demo in `<target>/demo`.";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match args.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("", args.as_slice()),
+    };
+    let outcome = match (command, rest) {
+        ("help" | "-h" | "--help" | "-help", _) => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        (_, [flag]) if flag == "--help" || flag == "-h" => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        ("test", args) => Workspace::find().and_then(|ws| test::run(&ws, args)),
+        ("check", []) => Workspace::find().and_then(|ws| check::run(&ws)),
+        ("demo", []) => Workspace::find().and_then(|ws| demo::run(&ws)),
+        ("check" | "demo", [extra, ..]) => {
+            eprintln!("`cargo xtask {command}` takes no arguments, got {extra:?}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+        ("", _) => {
+            eprintln!("{HELP}");
+            return ExitCode::from(2);
+        }
+        (unknown, _) => {
+            eprintln!("unknown command {unknown:?}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\n{command} failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
