@@ -29,7 +29,11 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// Backs up all `*.db` below `databases` to the folder `backups`, for so long.
-pub(crate) async fn run(databases: &Path, backups: &Path, time: Duration) -> anyhow::Result<Statistics> {
+pub(crate) async fn run(
+    databases: &Path,
+    backups: &Path,
+    time: Duration,
+) -> anyhow::Result<Statistics> {
     let databases = std::path::absolute(databases)?;
     let store = DirectoryStore::open(backups, true).await?;
     let replicator = ReplicatorBuilder::default()

@@ -69,20 +69,38 @@ impl MemoryBudget {
         Self { units: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))), total: bytes }
     }
 
-    /// The largest image that is held in memory: a few of them fit at once, with their objects.
-    fn largest_image(&self) -> u64 {
-        self.total / 8
+    /// What a database needs whose image has at most so many bytes. Images that would take much of the
+    /// budget are spooled.
+    fn need(&self, image_bound: u64) -> Need {
+        if image_bound <= self.total / 8 {
+            Need { bytes: 2 * image_bound + OVERHEAD, image: image_bound }
+        } else {
+            Need { bytes: STREAMING, image: 0 }
+        }
     }
 
-    /// Units for `bytes`, at most all there are.
-    fn units(&self, bytes: u64) -> u32 {
-        let units = bytes.min(self.total / 2).div_ceil(BUDGET_UNIT);
+    /// Units for so much, but never so many that it could not be had.
+    fn units(&self, need: Need) -> u32 {
+        let units = need.bytes.min(self.total / 2).div_ceil(BUDGET_UNIT);
         u32::try_from(units).unwrap_or(u32::MAX)
     }
 
-    async fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.units).acquire_many_owned(self.units(bytes)).await.ok()
+    fn take_now(&self, need: Need) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.units).try_acquire_many_owned(self.units(need)).ok()
     }
+
+    async fn take(&self, need: Need) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.units).acquire_many_owned(self.units(need)).await.ok()
+    }
+}
+
+/// Memory that an upload takes.
+#[derive(Debug, Clone, Copy)]
+struct Need {
+    /// All of it.
+    bytes: u64,
+    /// The largest image that is held in memory; 0: it is spooled.
+    image: u64,
 }
 
 /// What the capture of a database gave, ready to be sent.
@@ -228,17 +246,27 @@ impl Workshop {
         self: &Arc<Self>,
         target: &Arc<Target>,
         last: Option<&LastBackup>,
-    ) -> Result<(Prepared, Option<OwnedSemaphorePermit>), Unprepared> {
+    ) -> Result<(Prepared, OwnedSemaphorePermit), Unprepared> {
         let content = last.map(|last| last.content);
-        let stopping = || Unprepared::Outcome(Outcome::Cancelled);
-        let bound = self.blocking(target, |_, target| Ok(size_bound(&target.real))).await?;
-        let in_memory = bound <= self.memory.largest_image();
-        let need = if in_memory { 2 * bound + OVERHEAD } else { STREAMING.max(OVERHEAD) };
+        let stopping = || Unprepared::Outcome(Outcome::Deferred);
+        let turn = self.captures.acquire().await.map_err(|_| stopping())?;
+        // One thread hop where there is memory at once, which is the rule.
+        let at_once = move |workshop: &Self, target: &Target| {
+            let need = workshop.memory.need(size_bound(&target.real));
+            let Some(memory) = workshop.memory.take_now(need) else { return Ok(Err(need)) };
+            workshop.capture(target, need.image, content).map(|prepared| Ok((prepared, memory)))
+        };
+        let need = match self.blocking(target, at_once).await? {
+            Ok(prepared) => return Ok(prepared),
+            Err(need) => need,
+        };
+        // Whoever waits for memory holds nothing that others wait for.
+        drop(turn);
         let memory = self.memory.take(need).await.ok_or_else(stopping)?;
         let _turn = self.captures.acquire().await.map_err(|_| stopping())?;
-        let limit = if in_memory { bound } else { 0 };
-        let work = move |workshop: &Self, target: &Target| workshop.capture(target, limit, content);
-        Ok((self.blocking(target, work).await?, Some(memory)))
+        let work =
+            move |workshop: &Self, target: &Target| workshop.capture(target, need.image, content);
+        Ok((self.blocking(target, work).await?, memory))
     }
 
     /// Runs blocking work on a thread of its own. A panic there is this database's failure, no other's.
@@ -250,7 +278,7 @@ impl Workshop {
         let (workshop, target) = (Arc::clone(self), Arc::clone(target));
         match tokio::task::spawn_blocking(move || work(&workshop, &target)).await {
             Ok(result) => result,
-            Err(error) if error.is_cancelled() => Err(Unprepared::Outcome(Outcome::Cancelled)),
+            Err(error) if error.is_cancelled() => Err(Unprepared::Outcome(Outcome::Deferred)),
             Err(error) => Err(Unprepared::Outcome(Outcome::Failed(Failure {
                 kind: "panic",
                 reason: format!("the capture panicked, which is a bug, please report it: {error}"),
@@ -326,7 +354,10 @@ impl Workshop {
         let Prepared { digest, settled, content, body, .. } = prepared;
         let etag = match put.run(body).await {
             Ok(stored) => {
-                self.counters.stored(stored.sent_bytes);
+                match stored.sent_bytes {
+                    0 => self.counters.unchanged(),
+                    bytes => self.counters.stored(bytes),
+                }
                 stored.etag
             }
             Err(put::PutError::Failed(failure)) => return Ok(Outcome::Failed(failure)),

@@ -11,6 +11,8 @@ use ultrasimple_store::Store;
 
 use crate::{Replicator, ReplicatorOptions, StartError};
 
+const DEFAULT_RETENTION_DAYS: u32 = 30;
+
 /// Why a replicator could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -35,6 +37,12 @@ pub enum BuildError {
     TooSmall {
         /// Which.
         what: &'static str,
+    },
+    /// Nothing is deleted from the store yet, so that only the default can be honoured.
+    #[error("a retention of {days} days cannot be honoured: this version deletes nothing yet")]
+    Retention {
+        /// What was asked for.
+        days: u32,
     },
     /// The replicator cannot be prepared.
     #[error(transparent)]
@@ -76,7 +84,7 @@ impl Default for ReplicatorBuilder {
             node: "embedded".to_owned(),
             shards: 256,
             concurrent: 100,
-            retention_days: 30,
+            retention_days: DEFAULT_RETENTION_DAYS,
             memory_budget: 256 << 20,
             check: CheckLevel::Quick,
             min_upload_interval: Duration::ZERO,
@@ -141,7 +149,7 @@ impl ReplicatorBuilder {
         shards: u32,
         /// Uploads at once.
         concurrent: usize,
-        /// How long backups are kept, in days.
+        /// How long backups are kept, in days: 30 for now, because nothing is deleted yet.
         retention_days: u32,
         /// Bytes that captures and uploads may hold in memory, all together.
         memory_budget: u64,
@@ -176,6 +184,9 @@ impl ReplicatorBuilder {
         ];
         if let Some(&(what, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(BuildError::TooSmall { what });
+        }
+        if self.retention_days != DEFAULT_RETENTION_DAYS {
+            return Err(BuildError::Retention { days: self.retention_days });
         }
         let parse = |texts: &[String]| -> Result<Vec<Pattern>, InvalidPattern> {
             texts.iter().map(|text| Pattern::parse(text)).collect()

@@ -15,6 +15,7 @@ mod conflict;
 mod dry_run;
 mod epoch;
 mod flow;
+mod held;
 mod node;
 mod options;
 mod replicator;

@@ -161,7 +161,10 @@ impl Actor for NodeActor {
         tracing::error!(%why, "An actor failed; all begin anew");
         state.tree.abort();
         state.tree.kill();
-        state.tree = Arc::new(grow(&state.plan, myself.get_cell()).await?);
+        match grow(&state.plan, myself.get_cell()).await {
+            Ok(tree) => state.tree = Arc::new(tree),
+            Err(error) => state.plan.halt.set(format!("its actors cannot be made anew: {error}")),
+        }
         Ok(())
     }
 }

@@ -311,6 +311,44 @@ async fn a_restart_sends_nothing_that_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_down_is_not_asked_for_every_database() {
+    let world = World::new().await;
+    for i in 0..60 {
+        drop(world.bank(&format!("t{i}.db")));
+    }
+    let replicator = world.builder().concurrent(4).build().unwrap();
+    let mut session = Session::start(replicator).await;
+    world.fault(Fault::Unavailable);
+    for _ in 0..2 {
+        let report = session.cycle().await;
+        assert_eq!((report.stored, report.pending), (0, 60));
+        assert!((20..=24).contains(&report.failed), "{report:?}");
+        world.clock.advance(Duration::from_secs(15));
+    }
+    world.fault(Fault::None);
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.failed, report.pending), (60, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_an_actor_fails_all_begin_anew() {
+    let world = World::new().await;
+    let mut bank = world.bank("a.db");
+    let mut session = world.session().await;
+    session.cycle().await;
+    let tree = session.node.tree().await.unwrap();
+    tree.kill();
+    while Arc::ptr_eq(&tree, &session.node.tree().await.unwrap()) {
+        tokio::task::yield_now().await;
+    }
+    let commits = bank.commit().unwrap();
+    world.clock.advance(Duration::from_secs(15));
+    let report = session.cycle().await;
+    assert_eq!((report.databases, report.stored, report.failed), (1, 1, 0));
+    assert_eq!(world.restored("a"), commits);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_makes_the_first_stop() {
     let world = World::new().await;
     let mut bank = world.bank("a.db");

@@ -40,7 +40,7 @@ pub(crate) struct Scan {
 }
 
 /// Something that a scan could not look at, or does not believe.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Problem {
     pub(crate) path: SourcePath,
     pub(crate) reason: String,

@@ -17,17 +17,8 @@ use std::time::Duration;
 use ultrasimple_core::{ContentHash, FingerprintDigest, Hour};
 use ultrasimple_store::ETag;
 
+use crate::held::{Held, Holdings};
 use crate::scan::DatabaseId;
-
-/// What is known to be in the bucket of one database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Held {
-    /// The fingerprint taken before the last capture whose content the bucket has.
-    pub(crate) digest: FingerprintDigest,
-    /// Whether any later change is certain to change the fingerprint. If not, it is captured again.
-    pub(crate) settled: bool,
-    pub(crate) backup: LastBackup,
-}
 
 /// The newest backup of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +28,7 @@ pub(crate) struct LastBackup {
     pub(crate) etag: ETag,
     /// Why it is marked as damaged, if it is.
     pub(crate) damage: Option<Box<str>>,
-    /// When it was stored (monotonic clock).
+    /// When it was stored, to the second (monotonic clock).
     pub(crate) stored_at: Duration,
 }
 
@@ -70,8 +61,8 @@ pub(crate) enum Outcome {
     Failed(Failure),
     /// The file is gone; the next scan will say so.
     Vanished,
-    /// Given up because the daemon is stopping.
-    Cancelled,
+    /// Not tried, or given up: the daemon is stopping, or the store does not work at the moment.
+    Deferred,
 }
 
 #[derive(Debug)]
@@ -106,11 +97,10 @@ pub(crate) struct Glance {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
-    held: HashMap<DatabaseId, Held>,
+    held: Holdings,
     active: HashMap<DatabaseId, Active>,
     /// Held, but to be looked at again in the next cycle.
     unsettled: HashSet<DatabaseId>,
-    damaged: u64,
 }
 
 impl Shard {
@@ -124,8 +114,7 @@ impl Shard {
         for id in gone {
             self.active.remove(id);
             self.unsettled.remove(id);
-            let held = self.held.remove(id);
-            self.count_damage(held.as_ref(), None);
+            self.held.remove(*id);
         }
         for &(id, digest) in changed {
             if let Some(active) = self.active.get_mut(&id) {
@@ -143,7 +132,7 @@ impl Shard {
 
     /// Whether the bucket has all that a database with this fingerprint holds.
     fn is_held(&self, id: DatabaseId, digest: FingerprintDigest) -> bool {
-        self.held.get(&id).is_some_and(|held| held.digest == digest && held.settled)
+        self.held.digest(id) == Some(digest) && !self.unsettled.contains(&id)
     }
 
     fn activate(&mut self, id: DatabaseId, since: Duration) {
@@ -156,7 +145,7 @@ impl Shard {
     pub(crate) fn offers(&mut self, now: Duration, min_interval: Duration) -> Vec<Offer> {
         let mut offers = Vec::new();
         for (&id, active) in &mut self.active {
-            let last = self.held.get(&id).map(|held| held.backup.clone());
+            let last = self.held.get(id).map(|held| held.backup);
             let rests = last.as_ref().is_some_and(|last| last.stored_at + min_interval > now);
             if !active.offered && !rests {
                 active.offered = true;
@@ -181,15 +170,12 @@ impl Shard {
                 active.failing = Some(Failing { failure, since, attempts: attempts + 1 });
                 return;
             }
-            Outcome::Vanished | Outcome::Cancelled => return,
+            Outcome::Vanished | Outcome::Deferred => return,
         };
         self.active.remove(&id);
-        let old = self.held.remove(&id);
-        let backup = backup.or_else(|| old.as_ref().map(|held| held.backup.clone()));
+        let backup = backup.or_else(|| self.held.get(id).map(|held| held.backup));
         if let Some(backup) = backup {
-            let held = Held { digest, settled, backup };
-            self.count_damage(old.as_ref(), Some(&held));
-            self.held.insert(id, held);
+            self.held.insert(id, Held { digest, backup });
             if !settled {
                 self.unsettled.insert(id);
             }
@@ -200,21 +186,17 @@ impl Shard {
         }
     }
 
-    fn count_damage(&mut self, old: Option<&Held>, new: Option<&Held>) {
-        let damaged =
-            |held: Option<&Held>| u64::from(held.is_some_and(|h| h.backup.damage.is_some()));
-        self.damaged = (self.damaged + damaged(new)).saturating_sub(damaged(old));
-    }
-
     /// The shard at a glance.
     pub(crate) fn glance(&self, now: Duration) -> Glance {
         let waiting = self.active.values();
         let oldest = waiting.map(|active| active.since).min();
-        let is_damaged = |id| self.held.get(id).is_some_and(|held| held.backup.damage.is_some());
-        let failing = self.active.iter().filter(|(id, a)| a.failing.is_some() && !is_damaged(id));
+        let failing = self
+            .active
+            .iter()
+            .filter(|(id, active)| active.failing.is_some() && self.held.damage(**id).is_none());
         Glance {
             pending: self.active.len() as u64,
-            failing: failing.count() as u64 + self.damaged,
+            failing: failing.count() as u64 + self.held.damaged(),
             exposure: oldest.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
         }
     }
@@ -222,15 +204,15 @@ impl Shard {
     /// Why a database is failing, if it is.
     pub(crate) fn failing(&self, id: DatabaseId) -> Option<Failing> {
         let attempt = self.active.get(&id).and_then(|active| active.failing.clone());
-        attempt.or_else(|| self.held.get(&id).and_then(damage))
+        attempt.or_else(|| damage(&self.held.get(id)?.backup))
     }
 }
 
 /// What is wrong with a database whose newest backup is marked.
-fn damage(held: &Held) -> Option<Failing> {
-    let reason = damage_reason(held.backup.damage.as_deref()?);
+fn damage(backup: &LastBackup) -> Option<Failing> {
+    let reason = damage_reason(backup.damage.as_deref()?);
     let failure = Failure { kind: "damaged", reason };
-    Some(Failing { failure, since: held.backup.stored_at, attempts: 1 })
+    Some(Failing { failure, since: backup.stored_at, attempts: 1 })
 }
 
 /// The sentence for a backup that is marked.

@@ -153,7 +153,7 @@ enum Step {
     Capture,
     Confirm,
     Fail,
-    Cancel,
+    Defer,
 }
 
 proptest! {
@@ -164,7 +164,7 @@ proptest! {
         steps in proptest::collection::vec(
             prop_oneof![
                 Just(Step::Commit), Just(Step::Scan), Just(Step::Capture), Just(Step::Confirm),
-                Just(Step::Fail), Just(Step::Cancel)
+                Just(Step::Fail), Just(Step::Defer)
             ],
             0..60,
         ),
@@ -200,8 +200,8 @@ proptest! {
                 Step::Fail => if job.take().is_some() {
                     shard.settle(id, failed("unavailable"), now);
                 },
-                Step::Cancel => if job.take().is_some() {
-                    shard.settle(id, Outcome::Cancelled, now);
+                Step::Defer => if job.take().is_some() {
+                    shard.settle(id, Outcome::Deferred, now);
                 },
             }
             let clean = shard.glance(now).pending == 0;

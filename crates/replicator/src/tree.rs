@@ -4,6 +4,7 @@
 //! Scanner ──changed, gone──▶ ShardOwner ──offers──▶ Uploader ──outcome──▶ ShardOwner
 //! ```
 
+use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -153,6 +154,7 @@ impl Tree {
     pub(crate) async fn scan_and_offer(&self) -> Result<Scanned, CycleError> {
         let mut scanned = self.scanner.scan().await?;
         let changed = std::mem::take(&mut scanned.changed);
+        self.uploader.new_cycle();
         let observing = self
             .owners
             .iter()
@@ -191,14 +193,15 @@ impl Tree {
 /// Tells, once and again when it changes, what a scan could not look at.
 #[derive(Default)]
 pub(crate) struct ScanNews {
-    problems: Vec<Problem>,
+    problems: HashSet<Problem>,
     empty_patterns: Vec<String>,
 }
 
 impl ScanNews {
     pub(crate) fn tell(&mut self, scanned: &Scanned) {
-        for Problem { path, reason } in &scanned.problems {
-            if !self.problems.iter().any(|known| known.path == *path && known.reason == *reason) {
+        for problem in &scanned.problems {
+            if !self.problems.contains(problem) {
+                let Problem { path, reason } = problem;
                 tracing::error!(%path, "Cannot scan {path}: {reason}");
             }
         }
@@ -207,7 +210,7 @@ impl ScanNews {
                 tracing::warn!(%pattern, "No database matches the pattern {pattern}");
             }
         }
-        self.problems.clone_from(&scanned.problems);
+        self.problems = scanned.problems.iter().cloned().collect();
         self.empty_patterns.clone_from(&scanned.empty_patterns);
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Uploader(ActorRef<Message>);
 enum Message {
     Offer(ShardOwner, Vec<Offer>),
     Ended(Ended),
+    /// A cycle begins: what did not work may work again.
+    NewCycle,
     /// The put budget may have a request again.
     Refilled,
     WhenIdle(RpcReplyPort<()>),
@@ -48,10 +50,41 @@ enum Message {
 
 #[derive(Debug, Clone, Copy)]
 struct Ended {
-    slow_down: bool,
+    store: StoreSays,
     /// Nothing was sent.
     spared: bool,
 }
+
+/// What an upload told about the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StoreSays {
+    /// It works.
+    Works,
+    /// It asks for fewer requests at once.
+    SlowDown,
+    /// It does not work: down, refusing, not answering.
+    Broken,
+    /// The store was not asked.
+    Nothing,
+}
+
+impl StoreSays {
+    fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Stored { .. } => Self::Works,
+            Outcome::Failed(failure) => match failure.kind {
+                "slow_down" => Self::SlowDown,
+                "unavailable" | "unknown_outcome" | "denied" => Self::Broken,
+                _ => Self::Nothing,
+            },
+            Outcome::Unchanged { .. } | Outcome::Vanished | Outcome::Deferred => Self::Nothing,
+        }
+    }
+}
+
+/// So many failures of the store in a row, and the rest of the cycle's queue is not tried: capturing
+/// what cannot be stored costs the host, and helps nobody.
+const FAILURES_IN_A_ROW: u32 = 20;
 
 impl Uploader {
     pub(crate) async fn spawn(
@@ -70,6 +103,11 @@ impl Uploader {
     pub(crate) fn offer(&self, owner: ShardOwner, offers: Vec<Offer>) {
         // An uploader that is gone takes the whole tree with it; all begins anew.
         let _ = self.0.cast(Message::Offer(owner, offers));
+    }
+
+    /// Tells that a cycle begins.
+    pub(crate) fn new_cycle(&self) {
+        let _ = self.0.cast(Message::NewCycle);
     }
 
     /// Waits until nothing is queued or in flight.
@@ -92,6 +130,7 @@ struct State {
     queue: BinaryHeap<Queued>,
     arrivals: u64,
     in_flight: usize,
+    failures_in_a_row: u32,
     draining: bool,
     awaiting_refill: bool,
     waiting: Vec<RpcReplyPort<()>>,
@@ -138,6 +177,7 @@ impl Actor for UploaderActor {
             queue: BinaryHeap::new(),
             arrivals: 0,
             in_flight: 0,
+            failures_in_a_row: 0,
             draining: false,
             awaiting_refill: false,
             waiting: Vec::new(),
@@ -161,11 +201,13 @@ impl Actor for UploaderActor {
             }
             Message::Ended(ended) => {
                 state.in_flight -= 1;
-                state.limit.ended(ended.slow_down, state.in_flight);
+                state.limit.ended(ended.store == StoreSays::SlowDown, state.in_flight);
+                state.note(ended.store);
                 if let Some(budget) = state.budget.as_mut().filter(|_| ended.spared) {
                     budget.give_back();
                 }
             }
+            Message::NewCycle => state.failures_in_a_row = 0,
             Message::Refilled => state.awaiting_refill = false,
             Message::WhenIdle(reply) => state.waiting.push(reply),
             Message::Drain(reply) => {
@@ -184,11 +226,29 @@ impl Actor for UploaderActor {
 }
 
 impl State {
+    fn note(&mut self, store: StoreSays) {
+        match store {
+            StoreSays::Works => self.failures_in_a_row = 0,
+            StoreSays::Broken => {
+                self.failures_in_a_row += 1;
+                if self.failures_in_a_row == FAILURES_IN_A_ROW {
+                    let waiting = self.queue.len();
+                    tracing::error!(
+                        waiting,
+                        "The store failed {FAILURES_IN_A_ROW} times in a row; {waiting} databases wait \
+                         for the next cycle"
+                    );
+                }
+            }
+            StoreSays::SlowDown | StoreSays::Nothing => {}
+        }
+    }
+
     /// Begins as many uploads as may be in flight.
     fn begin(&mut self, myself: &ActorRef<Message>) {
-        if self.draining {
+        if self.draining || self.failures_in_a_row >= FAILURES_IN_A_ROW {
             for queued in self.queue.drain() {
-                queued.owner.settle(queued.offer.id, Outcome::Cancelled);
+                queued.owner.settle(queued.offer.id, Outcome::Deferred);
             }
         }
         while self.in_flight < self.limit.get() && !self.queue.is_empty() && !self.awaiting_refill {
@@ -227,12 +287,12 @@ impl Upload {
         let attempt = AssertUnwindSafe(self.workshop.back_up(id, last)).catch_unwind();
         let outcome = tokio::select! {
             biased;
-            () = self.abort.cancelled() => Outcome::Cancelled,
+            () = self.abort.cancelled() => Outcome::Deferred,
             result = attempt => match result {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(Stop::Fenced(theirs))) => {
                     self.halt.fenced(&theirs);
-                    Outcome::Cancelled
+                    Outcome::Deferred
                 }
                 Err(_) => Outcome::Failed(Failure {
                     kind: "panic",
@@ -246,10 +306,10 @@ impl Upload {
             Outcome::Unchanged { .. } => counters.unchanged(),
             _ => {}
         }
-        let slow_down = matches!(&outcome, Outcome::Failed(failure) if failure.kind == "slow_down");
+        let store = StoreSays::of(&outcome);
         let spared =
-            matches!(&outcome, Outcome::Unchanged { .. } | Outcome::Vanished | Outcome::Cancelled);
+            matches!(&outcome, Outcome::Unchanged { .. } | Outcome::Vanished | Outcome::Deferred);
         owner.settle(id, outcome);
-        Ended { slow_down, spared }
+        Ended { store, spared }
     }
 }

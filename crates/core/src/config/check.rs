@@ -60,6 +60,9 @@ struct Checker<'a> {
     problems: Problems,
 }
 
+/// The only retention that this version takes: it deletes nothing yet (R12).
+const DEFAULT_RETENTION_DAYS: u32 = 30;
+
 impl<'a> Checker<'a> {
     fn given(&self, setting: Setting) -> Option<&'a Given> {
         self.raw.get(setting)
@@ -186,6 +189,14 @@ impl<'a> Checker<'a> {
         }
         let retention_days = self.count(Setting::RetentionDays).unwrap_or_default();
         let retention_days = u32::try_from(retention_days).unwrap_or(u32::MAX);
+        if retention_days != DEFAULT_RETENTION_DAYS
+            && let Some((origin, word)) = self.word(Setting::RetentionDays)
+            && word.parse() == Ok(retention_days)
+        {
+            let why = "this version deletes nothing from the bucket, so that another retention than \
+                       the default cannot be honoured yet: leave it out";
+            self.refuse(Setting::RetentionDays, &origin, word, why);
+        }
         StoreSettings { bucket, region, endpoint_url, credentials, retention_days }
     }
 

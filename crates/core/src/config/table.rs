@@ -137,7 +137,8 @@ settings! {
     SecretKey = "secret-key" "KEY", Store, Kind::Secret, None;
         "Secret key, with -access-key";
     RetentionDays = "retention-days" "DAYS", Store, Kind::Count(1, 36_500), Some("30");
-        "How long backups are kept. The newest backup of a database is kept for ever";
+        "How long backups are kept. This version deletes nothing yet, and takes no other value than \
+         the default";
     Concurrent = "concurrent" "N", Upload, Kind::Count(1, 10_000), Some("100");
         "Uploads at once, at most";
     MinUploadInterval = "min-upload-interval" "TIME", Upload, Kind::Duration(Duration::ZERO, DAY),
