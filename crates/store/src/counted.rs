@@ -184,10 +184,7 @@ impl<S: Store> Store for CountedStore<S> {
             }
             listed += 1;
         };
-        self.inner
-            .list(prefix, start_after)
-            .inspect(count_pages)
-            .boxed()
+        self.inner.list(prefix, start_after).inspect(count_pages).boxed()
     }
 
     async fn delete(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {

@@ -80,20 +80,14 @@ impl DirectoryStore {
             Ok(tree)
         })
         .await?;
-        Ok(Self {
-            tree: Arc::new(tree),
-            location,
-        })
+        Ok(Self { tree: Arc::new(tree), location })
     }
 }
 
 /// Creates the directory and those above it, and makes them last.
 fn create_root(dir: &Path) -> Result<(), StoreError> {
     let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
-    let created = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir);
+    let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     created.map_err(|error| failed("create", dir, &error))?;
     for parent in missing.iter().filter_map(|path| path.parent()) {
         let synced = File::open(parent).and_then(|parent| parent.sync_all());
@@ -125,9 +119,7 @@ fn read_chunks(file: File, path: PathBuf, from: u64, to: u64) -> BoxStream<'stat
         if from >= to {
             return Ok(None);
         }
-        let length = usize::try_from(to - from)
-            .unwrap_or(usize::MAX)
-            .min(READ_CHUNK);
+        let length = usize::try_from(to - from).unwrap_or(usize::MAX).min(READ_CHUNK);
         let (reading, named) = (Arc::clone(&file), Arc::clone(&path));
         let chunk = blocking("read", 0, move || {
             let mut buffer = vec![0; length];
@@ -157,10 +149,7 @@ impl Store for DirectoryStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            put_if_absent: true,
-            put_if_matches: true,
-        }
+        Capabilities { put_if_absent: true, put_if_matches: true }
     }
 
     async fn put(

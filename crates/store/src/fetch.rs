@@ -114,10 +114,7 @@ pub async fn fetch<W>(
 where
     W: Write + Send + 'static,
 {
-    let mut object = store
-        .get(key, ByteRange::Full)
-        .await?
-        .ok_or(FetchError::Missing)?;
+    let mut object = store.get(key, ByteRange::Full).await?.ok_or(FetchError::Missing)?;
     let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
     let decoding = tokio::task::spawn_blocking(move || decode_from(receiver, writer));
     while let Some(chunk) = object.body.next().await {
@@ -144,16 +141,8 @@ fn decode_from<W: Write>(
     pieces: mpsc::Receiver<Piece>,
     writer: W,
 ) -> Result<(Footer, W), FetchError> {
-    let mut input = PieceReader {
-        pieces,
-        current: Bytes::new(),
-        ended: false,
-        failure: None,
-    };
-    let mut output = NotingWriter {
-        writer,
-        failure: None,
-    };
+    let mut input = PieceReader { pieces, current: Bytes::new(), ended: false, failure: None };
+    let mut output = NotingWriter { writer, failure: None };
     let decoded = decode(&mut input, &mut output);
     // An error of the store or of the destination comes out of `decode` as one of reading the content:
     // what was noted on the way tells them apart.
@@ -188,9 +177,7 @@ impl Read for PieceReader {
             }
         }
         let count = self.current.len().min(buffer.len());
-        self.current
-            .split_to(count)
-            .copy_to_slice(buffer.get_mut(..count).unwrap_or_default());
+        self.current.split_to(count).copy_to_slice(buffer.get_mut(..count).unwrap_or_default());
         Ok(count)
     }
 }

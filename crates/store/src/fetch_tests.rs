@@ -30,10 +30,7 @@ impl Store for OneObject {
         1_024
     }
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            put_if_absent: false,
-            put_if_matches: false,
-        }
+        Capabilities { put_if_absent: false, put_if_matches: false }
     }
     async fn put(&self, _: &ObjectKey, _: Body, _: Condition) -> Result<Stored, StoreError> {
         Err(StoreError::Denied("no".into()))
@@ -50,22 +47,13 @@ impl Store for OneObject {
         };
         let (etag, modified) = (ETag("e".into()), Timestamp::UNIX_EPOCH);
         let pieces = self.bytes[usize::try_from(start).unwrap()..].chunks(1_000);
-        let mut pieces: Vec<_> = pieces
-            .map(|piece| Ok(Bytes::copy_from_slice(piece)))
-            .collect();
+        let mut pieces: Vec<_> = pieces.map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
         if let Some(count) = self.cut_after {
             pieces.truncate(count);
             pieces.push(Err(StoreError::Unavailable("connection cut".into())));
         }
-        let info = ObjectInfo {
-            etag,
-            size,
-            modified,
-        };
-        Ok(Some(Object {
-            info,
-            body: stream::iter(pieces).boxed(),
-        }))
+        let info = ObjectInfo { etag, size, modified };
+        Ok(Some(Object { info, body: stream::iter(pieces).boxed() }))
     }
     async fn head(&self, _: &ObjectKey) -> Result<Option<ObjectInfo>, StoreError> {
         Ok(None)
@@ -94,13 +82,7 @@ fn backup(path: &[u8]) -> (OneObject, Footer) {
         check: CheckResult::Passed,
     };
     let (bytes, footer) = object::encode(&image(), fields).unwrap();
-    (
-        OneObject {
-            bytes,
-            ..OneObject::default()
-        },
-        footer,
-    )
+    (OneObject { bytes, ..OneObject::default() }, footer)
 }
 
 fn key() -> ObjectKey {
@@ -132,10 +114,7 @@ async fn a_footer_needs_one_request_and_for_a_long_path_two() {
     let (store, expected) = backup(b"/data/t1.db");
     let (found, info) = footer(&store, &key()).await.unwrap();
     assert_eq!((found, info.size), (expected, store.bytes.len() as u64));
-    assert_eq!(
-        *store.ranges.lock().unwrap(),
-        [ByteRange::Last(SUFFIX_BYTES)]
-    );
+    assert_eq!(*store.ranges.lock().unwrap(), [ByteRange::Last(SUFFIX_BYTES)]);
     let (store, expected) = backup(&[b'\xff'; 4_000]);
     assert_eq!(footer(&store, &key()).await.unwrap().0, expected);
     assert_eq!(store.ranges.lock().unwrap().len(), 2);
@@ -145,14 +124,8 @@ async fn a_footer_needs_one_request_and_for_a_long_path_two() {
 async fn what_is_missing_foreign_or_cut_is_a_loss() {
     let (mut store, _) = backup(b"/data/t1.db");
     let missing = ObjectKey::new("missing").unwrap();
-    assert!(matches!(
-        footer(&store, &missing).await,
-        Err(FetchError::Missing)
-    ));
-    assert!(matches!(
-        fetch(&store, &missing, io::sink()).await,
-        Err(FetchError::Missing)
-    ));
+    assert!(matches!(footer(&store, &missing).await, Err(FetchError::Missing)));
+    assert!(matches!(fetch(&store, &missing, io::sink()).await, Err(FetchError::Missing)));
     let whole = store.bytes.clone();
     let mut damaged = whole.clone();
     damaged[5_000] ^= 1;
@@ -168,10 +141,7 @@ async fn what_is_missing_foreign_or_cut_is_a_loss() {
     ] {
         store.bytes = bytes;
         let error = fetch(&store, &key(), io::sink()).await.unwrap_err();
-        assert!(
-            error.is_loss() && matches!(error, FetchError::Damaged(_)),
-            "{error:?}"
-        );
+        assert!(error.is_loss() && matches!(error, FetchError::Damaged(_)), "{error:?}");
         match footer(&store, &key()).await {
             Ok(_) => assert!(has_footer),
             Err(error) => assert!(error.is_loss() && !has_footer, "{error:?}"),
@@ -184,10 +154,7 @@ async fn a_broken_connection_is_the_stores_fault_and_no_loss() {
     let (mut store, _) = backup(b"/data/t1.db");
     store.cut_after = Some(2);
     for error in [
-        fetch(&store, &key(), io::sink())
-            .await
-            .map(drop)
-            .unwrap_err(),
+        fetch(&store, &key(), io::sink()).await.map(drop).unwrap_err(),
         footer(&store, &key()).await.map(drop).unwrap_err(),
     ] {
         let is_store = matches!(error, FetchError::Store(StoreError::Unavailable(_)));
@@ -200,10 +167,7 @@ async fn a_store_that_ignores_ranges_does_not_fill_the_memory() {
     let (mut store, _) = backup(b"/data/t1.db");
     store.sends_all = true;
     let error = footer(&store, &key()).await.unwrap_err();
-    assert!(
-        matches!(error, FetchError::Store(StoreError::Untrustworthy(_))),
-        "{error:?}"
-    );
+    assert!(matches!(error, FetchError::Store(StoreError::Untrustworthy(_))), "{error:?}");
 }
 
 #[tokio::test]
@@ -233,13 +197,7 @@ async fn a_dropped_fetch_does_not_look_complete() {
         tokio::task::spawn_blocking(move || decode_from(receiver, writer))
     };
     let (store, _) = backup(b"/data/t1.db");
-    sender
-        .send(Some(Ok(Bytes::from(store.bytes))))
-        .await
-        .unwrap();
+    sender.send(Some(Ok(Bytes::from(store.bytes)))).await.unwrap();
     drop(sender);
-    assert!(
-        decoding.await.unwrap().is_err(),
-        "given up, although every byte was there"
-    );
+    assert!(decoding.await.unwrap().is_err(), "given up, although every byte was there");
 }

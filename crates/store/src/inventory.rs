@@ -46,18 +46,8 @@ pub fn backups<'a>(
 
 fn ours(object: ListedObject) -> Option<ListedBackup> {
     let key = BackupKey::parse(&object.key)?;
-    let ListedObject {
-        size,
-        etag,
-        modified,
-        ..
-    } = object;
-    Some(ListedBackup {
-        key,
-        size,
-        etag,
-        modified,
-    })
+    let ListedObject { size, etag, modified, .. } = object;
+    Some(ListedBackup { key, size, etag, modified })
 }
 
 /// All backups of one database, the newest hour first. Lists only what begins with `<stem>-`.
@@ -101,15 +91,7 @@ impl Held {
     fn new(hour: Hour, size: u64) -> Self {
         let candidates = Vec::new();
         let (oldest, newest, newest_bytes) = (hour, hour, size);
-        Self {
-            backups: 0,
-            bytes: 0,
-            oldest,
-            newest,
-            newest_bytes,
-            candidates,
-            wanted: 0,
-        }
+        Self { backups: 0, bytes: 0, oldest, newest, newest_bytes, candidates, wanted: 0 }
     }
 
     /// The newest hours that may hold a capture taken at or before the inventory's time, the newest
@@ -152,10 +134,7 @@ impl Inventory {
     /// An empty one, in which the hours are candidates that may hold a capture taken at or before `at`
     /// (any hour when `None`).
     pub fn new(at: Option<Timestamp>) -> Self {
-        Self {
-            at,
-            databases: BTreeMap::new(),
-        }
+        Self { at, databases: BTreeMap::new() }
     }
 
     /// Lists everything below `prefix` (`""` for all).
@@ -214,12 +193,7 @@ mod tests {
 
     fn listed(key: &str) -> ListedObject {
         let (size, etag) = (1, ETag("x".into()));
-        ListedObject {
-            key: key.to_owned(),
-            size,
-            etag,
-            modified: Timestamp::UNIX_EPOCH,
-        }
+        ListedObject { key: key.to_owned(), size, etag, modified: Timestamp::UNIX_EPOCH }
     }
 
     #[test]
@@ -251,15 +225,8 @@ mod tests {
         for key in &keys {
             inventory.add(&BackupKey::parse(key).unwrap(), 10);
         }
-        let counts = inventory
-            .databases()
-            .iter()
-            .map(|(stem, held)| (stem.as_str(), held.backups));
-        let expected = [
-            ("t1", 3),
-            ("t1-20240115-130000", 1),
-            ("t1-20240115-140000/x", 1),
-        ];
+        let counts = inventory.databases().iter().map(|(stem, held)| (stem.as_str(), held.backups));
+        let expected = [("t1", 3), ("t1-20240115-130000", 1), ("t1-20240115-140000/x", 1)];
         assert_eq!(counts.collect::<Vec<_>>(), expected);
     }
 
@@ -271,10 +238,7 @@ mod tests {
             inventory.add(&stem.at(hour(index)), 1);
         }
         let held = &inventory.databases()[&stem];
-        assert_eq!(
-            (held.backups, held.candidates.len(), held.has_more()),
-            (10_000, 4, true)
-        );
+        assert_eq!((held.backups, held.candidates.len(), held.has_more()), (10_000, 4, true));
         assert!(held.candidates.capacity() <= 8 && size_of::<Held>() <= 96);
     }
 

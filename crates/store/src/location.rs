@@ -11,14 +11,8 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use crate::Location;
 
 /// What must be escaped in the path of a `file:` URL for it to be read back the same.
-const PATH: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'%')
-    .add(b'?')
-    .add(b'#')
-    .add(b'"')
-    .add(b'<')
-    .add(b'>');
+const PATH: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#').add(b'"').add(b'<').add(b'>');
 /// Leaves half of a key's 1,024 bytes to the keys themselves.
 const MAX_PREFIX_BYTES: usize = 512;
 
@@ -36,10 +30,7 @@ impl FromStr for Location {
     type Err = InvalidLocation;
 
     fn from_str(value: &str) -> Result<Self, InvalidLocation> {
-        parse(value).map_err(|reason| InvalidLocation {
-            value: value.to_owned(),
-            reason,
-        })
+        parse(value).map_err(|reason| InvalidLocation { value: value.to_owned(), reason })
     }
 }
 
@@ -49,11 +40,7 @@ impl fmt::Display for Location {
             Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
             Self::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
             Self::Directory(path) => {
-                write!(
-                    f,
-                    "file://{}",
-                    percent_encode(path.as_os_str().as_bytes(), PATH)
-                )
+                write!(f, "file://{}", percent_encode(path.as_os_str().as_bytes(), PATH))
             }
         }
     }
@@ -83,17 +70,12 @@ fn parse(value: &str) -> Result<Location, String> {
         None => match value.split_once('/') {
             None => (value, ""),
             Some((bucket, prefix)) => {
-                return Err(format!(
-                    "for a prefix in a bucket give s3://{bucket}/{prefix}"
-                ));
+                return Err(format!("for a prefix in a bucket give s3://{bucket}/{prefix}"));
             }
         },
     };
     check_bucket(bucket)?;
-    Ok(Location::S3 {
-        bucket: bucket.to_owned(),
-        prefix: normalised_prefix(prefix)?,
-    })
+    Ok(Location::S3 { bucket: bucket.to_owned(), prefix: normalised_prefix(prefix)? })
 }
 
 /// The naming rules of S3 buckets, which its imitators share.
@@ -112,10 +94,7 @@ fn check_bucket(name: &str) -> Result<(), String> {
     if !(3..=63).contains(&bytes.len()) {
         return wrong(&format!("it has {} characters", bytes.len()));
     }
-    if let Some(other) = name
-        .chars()
-        .find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-' | '.'))
-    {
+    if let Some(other) = name.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-' | '.')) {
         return wrong(&format!("it contains {other:?}"));
     }
     if !bytes.first().is_some_and(plain) || !bytes.last().is_some_and(plain) {
@@ -144,9 +123,7 @@ fn normalised_prefix(prefix: &str) -> Result<String, String> {
                 ));
             }
             _ if component.chars().any(char::is_control) => {
-                return Err(format!(
-                    "the prefix {prefix:?} contains a control character"
-                ));
+                return Err(format!("the prefix {prefix:?} contains a control character"));
             }
             _ => components.push(component),
         }
@@ -164,10 +141,7 @@ fn normalised_prefix(prefix: &str) -> Result<String, String> {
 fn directory(rest: &str) -> Result<PathBuf, String> {
     // file:///dir and file:/dir; no host but this one.
     let path = match rest.strip_prefix("//") {
-        Some(rest) => rest
-            .strip_prefix("localhost")
-            .filter(|p| p.starts_with('/'))
-            .unwrap_or(rest),
+        Some(rest) => rest.strip_prefix("localhost").filter(|p| p.starts_with('/')).unwrap_or(rest),
         None => rest,
     };
     if !path.starts_with('/') {
@@ -181,15 +155,12 @@ fn directory(rest: &str) -> Result<PathBuf, String> {
         return Err("the path contains a zero byte".to_owned());
     }
     let path = PathBuf::from(OsString::from_vec(bytes));
-    if path
-        .components()
-        .any(|component| component == Component::ParentDir)
-    {
+    if path.components().any(|component| component == Component::ParentDir) {
         return Err("the path contains '..': give it without".to_owned());
     }
     if path.components().count() == 1 {
         return Err(
-            "the file system's root is no place for backups: give a directory in it".to_owned(),
+            "the file system's root is no place for backups: give a directory in it".to_owned()
         );
     }
     Ok(path.components().collect())
@@ -201,10 +172,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn s3(bucket: &str, prefix: &str) -> Location {
-        Location::S3 {
-            bucket: bucket.into(),
-            prefix: prefix.into(),
-        }
+        Location::S3 { bucket: bucket.into(), prefix: prefix.into() }
     }
 
     #[test]
@@ -217,24 +185,12 @@ mod tests {
             ("s3://backups/a/b", s3("backups", "a/b")),
             ("s3://backups//a//b/", s3("backups", "a/b")),
             ("s3://backups/50%/é", s3("backups", "50%/é")),
-            (
-                "file:///srv/backups",
-                Location::Directory("/srv/backups".into()),
-            ),
-            (
-                "file:///srv/backups/",
-                Location::Directory("/srv/backups".into()),
-            ),
+            ("file:///srv/backups", Location::Directory("/srv/backups".into())),
+            ("file:///srv/backups/", Location::Directory("/srv/backups".into())),
             ("file:///srv//./b", Location::Directory("/srv/b".into())),
-            (
-                "file:/srv/backups",
-                Location::Directory("/srv/backups".into()),
-            ),
+            ("file:/srv/backups", Location::Directory("/srv/backups".into())),
             ("file://localhost/srv", Location::Directory("/srv".into())),
-            (
-                "file:///srv/my%20backups%25",
-                Location::Directory("/srv/my backups%".into()),
-            ),
+            ("file:///srv/my%20backups%25", Location::Directory("/srv/my backups%".into())),
         ] {
             assert_eq!(text.parse::<Location>().as_ref(), Ok(&location), "{text}");
         }
@@ -270,9 +226,7 @@ mod tests {
             assert!(error.contains(help), "{text}: {error}");
             assert!(error.starts_with("-bucket "), "{error}");
         }
-        let long = format!("s3://bucket/{}", "p".repeat(513))
-            .parse::<Location>()
-            .unwrap_err();
+        let long = format!("s3://bucket/{}", "p".repeat(513)).parse::<Location>().unwrap_err();
         assert!(long.reason.contains("513 bytes"), "{long}");
     }
 

@@ -19,11 +19,7 @@ pub async fn open(
 ) -> Result<Arc<dyn Store>, StoreError> {
     match location {
         Location::S3 { bucket, prefix } => {
-            let options = S3Options {
-                bucket: bucket.clone(),
-                prefix: prefix.clone(),
-                ..s3
-            };
+            let options = S3Options { bucket: bucket.clone(), prefix: prefix.clone(), ..s3 };
             Ok(Arc::new(S3Store::connect(options).await?))
         }
         Location::Directory(path) => {

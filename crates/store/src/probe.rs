@@ -33,11 +33,7 @@ pub async fn probe(store: &dyn Store) -> Result<ProbeReport, StoreError> {
     let name = unique_name();
     let key = ObjectKey::new(format!("{PROBE_PREFIX}{name}"))
         .map_err(|error| StoreError::Invalid(error.to_string()))?;
-    let probe = Probe {
-        store,
-        key: &key,
-        name: &name,
-    };
+    let probe = Probe { store, key: &key, name: &name };
     let first = match probe.first_write().await {
         Ok(etag) => etag,
         Err(error) => {
@@ -90,18 +86,12 @@ impl Probe<'_> {
                 matches!(outcome(matching)?, Outcome::Stored(_))
             }
         };
-        Ok(Capabilities {
-            put_if_absent,
-            put_if_matches,
-        })
+        Ok(Capabilities { put_if_absent, put_if_matches })
     }
 
     async fn put(&self, number: u8, condition: Condition) -> Result<ETag, StoreError> {
         let body = Body::Bytes(content(self.name, number));
-        self.store
-            .put(self.key, body, condition)
-            .await
-            .map(|stored| stored.etag)
+        self.store.put(self.key, body, condition).await.map(|stored| stored.etag)
     }
 
     async fn read_back(&self, expected: &Bytes) -> Result<(), StoreError> {

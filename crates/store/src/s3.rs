@@ -88,9 +88,7 @@ impl S3Store {
             put_if_absent: AtomicBool::new(true),
             put_if_matches: AtomicBool::new(true),
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The most bytes that one streamed upload holds in memory: see [`S3Options::memory_per_stream`].
@@ -112,8 +110,7 @@ impl Shared {
         bytes: u64,
         request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     ) -> Result<T, Failure<E>> {
-        self.send_within(kind, self.options.timeouts.for_bytes(bytes), request)
-            .await
+        self.send_within(kind, self.options.timeouts.for_bytes(bytes), request).await
     }
 
     async fn send_within<T, E>(
@@ -153,9 +150,7 @@ impl Shared {
             return Ok(());
         }
         let endpoint = &self.endpoint;
-        Err(StoreError::Invalid(format!(
-            "{endpoint} does not honour {header}: write without it"
-        )))
+        Err(StoreError::Invalid(format!("{endpoint} does not honour {header}: write without it")))
     }
 
     async fn put_single(
@@ -268,12 +263,8 @@ impl Store for S3Store {
     }
 
     fn learn(&self, found: Capabilities) {
-        self.shared
-            .put_if_absent
-            .store(found.put_if_absent, Ordering::Relaxed);
-        self.shared
-            .put_if_matches
-            .store(found.put_if_matches, Ordering::Relaxed);
+        self.shared.put_if_absent.store(found.put_if_absent, Ordering::Relaxed);
+        self.shared.put_if_matches.store(found.put_if_matches, Ordering::Relaxed);
     }
 
     async fn put(

@@ -1,10 +1,5 @@
 //! What every store promises, checked against each of them: one suite, so that they stay alike.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub, reason = "the modules of a test are its own")]
 
 mod checks;
@@ -57,9 +52,7 @@ macro_rules! conformance {
 
 async fn directory() -> (Arc<dyn Store>, Option<tempfile::TempDir>) {
     let folder = tempfile::tempdir().unwrap();
-    let store = DirectoryStore::open(folder.path().join("backups"), true)
-        .await
-        .unwrap();
+    let store = DirectoryStore::open(folder.path().join("backups"), true).await.unwrap();
     (Arc::new(store), Some(folder))
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::argv::{LongFlags, normalised};
+use crate::argv::{Flags, normalised};
 use crate::connect;
 use crate::filter::Filter;
 
@@ -77,6 +77,7 @@ pub(crate) struct Backups {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Restore {
     /// The database: a source path, a key stem, or the key of one backup
     #[arg(value_name = "DB", required_unless_present = "all", requires = "output")]
@@ -112,7 +113,7 @@ pub(crate) struct Restore {
     /// Replace what is there, and remove a -wal, -shm or -journal beside it
     #[arg(long)]
     pub(crate) force: bool,
-    /// Do not run integrity_check on what was restored
+    /// Do not check what was restored with SQLite's integrity check
     #[arg(long)]
     pub(crate) no_check: bool,
 }
@@ -133,7 +134,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request
     let program = words.next().unwrap_or_else(|| "ultrasimple-ctl".into());
     let mut command = Cli::command().args(connect::arguments());
     command.build();
-    let normal = normalised(words, &LongFlags::of(&command));
+    let normal = normalised(words, &Flags::of(&command));
     let matches = command.try_get_matches_from([program].into_iter().chain(normal))?;
     let cli = Cli::from_arg_matches(&matches)?;
     Ok(Request { cli, matches })

@@ -3,34 +3,48 @@
 //! Pure, and driven by what it is told of the flags, so that it fits any command. `-bucket x`,
 //! `-bucket=x` and `--bucket x` all become `--bucket=x`; short flags (`-o`) stay as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use clap::Command;
 
-/// The long flags of a program, and whether each takes a value.
+/// The flags of a program: the long ones, each with whether it takes a value, and the short ones.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct LongFlags(BTreeMap<String, bool>);
+pub(crate) struct Flags {
+    long: BTreeMap<String, bool>,
+    short: BTreeSet<char>,
+}
 
-impl LongFlags {
+impl Flags {
     /// The flags of `command` and of everything below it.
     pub(crate) fn of(command: &Command) -> Self {
         let mut flags = Self::default();
         flags.gather(command);
+        flags.short.extend(['h', 'V']);
         for name in ["help", "version"] {
-            flags.0.insert(name.to_owned(), false);
+            flags.long.insert(name.to_owned(), false);
         }
         flags
     }
 
     fn gather(&mut self, command: &Command) {
         for argument in command.get_arguments() {
+            self.short.extend(argument.get_short());
             if let Some(long) = argument.get_long() {
-                self.0.insert(long.to_owned(), argument.get_action().takes_values());
+                self.long.insert(long.to_owned(), argument.get_action().takes_values());
             }
         }
         command.get_subcommands().for_each(|below| self.gather(below));
+    }
+
+    /// Whether a word looks like a long flag with one dash, although there is none of this name: clap
+    /// would take it for several short ones, and complain about the first.
+    fn is_mistake(&self, word: &OsStr) -> bool {
+        let mut letters = word.to_str().into_iter().flat_map(str::chars);
+        letters.next() == Some('-')
+            && letters.next().is_some_and(|c| c.is_alphabetic() && !self.short.contains(&c))
+            && letters.next().is_some()
     }
 
     /// Name and `=value` of a word that is one of these flags, and whether it takes a value.
@@ -38,7 +52,7 @@ impl LongFlags {
         let bytes = word.as_bytes();
         let flag = bytes.strip_prefix(b"--").or_else(|| bytes.strip_prefix(b"-"))?;
         let name = flag.split(|&byte| byte == b'=').next()?;
-        let takes_value = self.0.get(std::str::from_utf8(name).ok()?)?;
+        let takes_value = self.long.get(std::str::from_utf8(name).ok()?)?;
         Some((flag, *takes_value))
     }
 }
@@ -47,7 +61,7 @@ impl LongFlags {
 /// may begin with a dash, unless it is itself one of the flags: then the value is missing.
 pub(crate) fn normalised(
     words: impl IntoIterator<Item = OsString>,
-    flags: &LongFlags,
+    flags: &Flags,
 ) -> Vec<OsString> {
     let mut normal = Vec::new();
     let mut words = words.into_iter().peekable();
@@ -58,7 +72,9 @@ pub(crate) fn normalised(
             break;
         }
         let Some((flag, takes_value)) = flags.read(&word) else {
-            normal.push(word);
+            let mut shown = OsString::from(if flags.is_mistake(&word) { "-" } else { "" });
+            shown.push(word);
+            normal.push(shown);
             continue;
         };
         let mut long = OsString::from("--");
@@ -87,7 +103,7 @@ mod tests {
             .arg(Arg::new("bucket").long("bucket"))
             .arg(Arg::new("json").long("json").action(ArgAction::SetTrue))
             .subcommand(below);
-        let flags = LongFlags::of(&command);
+        let flags = Flags::of(&command);
         for (given, expected) in [
             ("-bucket b restore", "--bucket=b restore"),
             ("--bucket b", "--bucket=b"),
@@ -95,7 +111,7 @@ mod tests {
             ("-bucket -b", "--bucket=-b"),
             ("-bucket -json", "--bucket --json"),
             ("restore -o f -output g", "restore -o f --output=g"),
-            ("-unknown x", "-unknown x"),
+            ("-unknown x -of", "--unknown x -of"),
             ("-- -bucket b", "-- -bucket b"),
             ("-help", "--help"),
             ("restore -", "restore -"),

@@ -229,10 +229,9 @@ pub(crate) async fn matching(
     while let Some((stem, look)) = looks.next().await {
         match look {
             Ok(look) if filter.matches_path(&look.footer.path) => drop(meant.insert(stem)),
-            // What cannot be read cannot match: its path is not known.
-            Ok(_) | Err(FetchError::Missing | FetchError::Damaged(_) | FetchError::Newer(_)) => {}
             Err(FetchError::Store(error)) => return Err(error),
-            Err(_) => {}
+            // What cannot be read cannot match: its path is not known.
+            _ => {}
         }
     }
     drop(looks);

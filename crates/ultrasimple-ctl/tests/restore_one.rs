@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use common::{Bucket, backup, content, files};
 use ultrasimple_core::CheckResult;
@@ -269,4 +269,24 @@ fn the_json_of_one() {
     let (status, json) = bucket.json(&["restore", PATH, "-o", "out.db"]);
     assert_eq!(status, 1);
     assert!(json["error"].as_str().unwrap().contains("exists"));
+}
+
+#[test]
+fn ctrl_c_leaves_no_half_file() {
+    let mut large = backup("large", "/data/large.db", "2024-01-15T14:50:00Z");
+    large.image = vec![0; 256 << 20];
+    let bucket = Bucket::with(&[large]);
+    fs::create_dir(bucket.out("target")).unwrap();
+    let mut command = bucket.command();
+    command.args(["-bucket", &bucket.url(), "restore", "large", "-o", "target/out.db"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    while files(&bucket.out("target")).is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it began to write");
+        std::thread::yield_now();
+    }
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    assert_eq!(files(&bucket.out("target")), [""; 0], "neither a half file nor a temporary one");
 }

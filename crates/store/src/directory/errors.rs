@@ -24,9 +24,9 @@ pub(super) fn failed(action: &str, path: &Path, error: &io::Error) -> StoreError
         Some(Errno::ACCESS | Errno::PERM) => {
             StoreError::Denied(format!("{said}; give this user read and write access"))
         }
-        Some(Errno::ROFS) => StoreError::Denied(format!(
-            "{said}; the file system is mounted read-only: remount it"
-        )),
+        Some(Errno::ROFS) => {
+            StoreError::Denied(format!("{said}; the file system is mounted read-only: remount it"))
+        }
         Some(Errno::NAMETOOLONG) => StoreError::Invalid(format!(
             "{said}; a component of a key may have at most 255 bytes in a directory store"
         )),
@@ -34,9 +34,9 @@ pub(super) fn failed(action: &str, path: &Path, error: &io::Error) -> StoreError
             "{said}; in a directory store a name is a file or a folder, not both, and symbolic links \
              are not followed"
         )),
-        Some(Errno::FBIG) => StoreError::Invalid(format!(
-            "{said}; the file system cannot hold a file so large"
-        )),
+        Some(Errno::FBIG) => {
+            StoreError::Invalid(format!("{said}; the file system cannot hold a file so large"))
+        }
         _ => StoreError::Unavailable(said),
     }
 }
@@ -50,9 +50,9 @@ pub(super) fn perhaps(action: &str, path: &Path, error: &io::Error) -> StoreErro
 pub(super) fn missing_root(path: &Path, error: &io::Error) -> StoreError {
     let path = path.display();
     match error.kind() {
-        io::ErrorKind::NotFound => StoreError::Denied(format!(
-            "{path} does not exist: create it, or correct -bucket"
-        )),
+        io::ErrorKind::NotFound => {
+            StoreError::Denied(format!("{path} does not exist: create it, or correct -bucket"))
+        }
         io::ErrorKind::NotADirectory => {
             StoreError::Denied(format!("{path} is not a directory: correct -bucket"))
         }
@@ -90,10 +90,7 @@ mod tests {
             let error = failed("write", Path::new("/srv/b/key"), &io::Error::from(errno));
             assert!(format!("{error:?}").starts_with(kind), "{errno}: {error:?}");
             let text = error.to_string();
-            assert!(
-                text.contains(advice) && text.contains("/srv/b/key"),
-                "{text}"
-            );
+            assert!(text.contains(advice) && text.contains("/srv/b/key"), "{text}");
         }
     }
 }

@@ -38,15 +38,11 @@ pub(super) fn list(
         async move {
             let step = move || {
                 let root = tree.path().to_owned();
-                walk.step(&tree)
-                    .map_err(|error| failed("list", &root, &error))
+                walk.step(&tree).map_err(|error| failed("list", &root, &error))
             };
             let (objects, walk) = blocking("list", 0, step).await?;
             let Some(walk) = walk else { return Ok(None) };
-            Ok(Some((
-                stream::iter(objects.into_iter().map(Ok::<_, StoreError>)),
-                walk,
-            )))
+            Ok(Some((stream::iter(objects.into_iter().map(Ok::<_, StoreError>)), walk)))
         }
     })
     .try_flatten()
@@ -63,10 +59,7 @@ struct Wanted {
 impl Wanted {
     fn object(&self, key: &[u8]) -> bool {
         key.starts_with(&self.prefix)
-            && self
-                .start_after
-                .as_deref()
-                .is_none_or(|start_after| key > start_after)
+            && self.start_after.as_deref().is_none_or(|start_after| key > start_after)
     }
 
     /// Whether a folder, by what the keys in it begin with (its slash included), may hold such.
@@ -110,9 +103,7 @@ impl Walk {
             Self::End => return Ok((Vec::new(), None)),
             Self::Inside(wanted, folders) => (wanted, folders),
             Self::Start(wanted) => {
-                let root = tree
-                    .folder(&[])?
-                    .map(|root| Folder::read(root, Vec::new(), &wanted));
+                let root = tree.folder(&[])?.map(|root| Folder::read(root, Vec::new(), &wanted));
                 (wanted, root.transpose()?.into_iter().collect())
             }
         };
@@ -170,19 +161,11 @@ impl Folder {
                 wanted.object(&key)
             };
             if listed {
-                entries.push(Entry {
-                    sorted_by,
-                    name: name.to_owned(),
-                    is_folder,
-                });
+                entries.push(Entry { sorted_by, name: name.to_owned(), is_folder });
             }
         }
         entries.sort_unstable_by(|a, b| b.sorted_by.cmp(&a.sorted_by));
-        Ok(Self {
-            handle,
-            prefix,
-            entries,
-        })
+        Ok(Self { handle, prefix, entries })
     }
 
     /// `None` when the folder has gone.
@@ -208,12 +191,7 @@ impl Folder {
         };
         let key = [self.prefix.as_slice(), entry.name.to_bytes()].concat();
         let key = String::from_utf8_lossy(&key).into_owned();
-        Ok(Some(ListedObject {
-            key,
-            size: info.size,
-            etag: info.etag,
-            modified: info.modified,
-        }))
+        Ok(Some(ListedObject { key, size: info.size, etag: info.etag, modified: info.modified }))
     }
 }
 
@@ -230,9 +208,7 @@ fn is_working_folder(folder: &[u8]) -> bool {
     let Some(name) = folder.strip_prefix(RESERVED.as_bytes()) else {
         return false;
     };
-    let name = name
-        .strip_prefix(b"/")
-        .and_then(|name| name.strip_suffix(b"/"));
+    let name = name.strip_prefix(b"/").and_then(|name| name.strip_suffix(b"/"));
     name.is_some_and(|name| str::from_utf8(name).is_ok_and(is_workshop))
 }
 
@@ -262,13 +238,7 @@ mod tests {
         assert!(
             is_working_folder(b".ultrasimple/tmp/") && is_working_folder(b".ultrasimple/locks/")
         );
-        for shown in [
-            ".ultrasimple/",
-            ".ultrasimple/v1/",
-            ".ultrasimple/tmp2/",
-            "tmp/",
-            "x/tmp/",
-        ] {
+        for shown in [".ultrasimple/", ".ultrasimple/v1/", ".ultrasimple/tmp2/", "tmp/", "x/tmp/"] {
             assert!(!is_working_folder(shown.as_bytes()), "{shown}");
         }
     }

@@ -31,9 +31,7 @@ const LOCKS: &str = "locks";
 const STRIPES: usize = 256;
 /// What an interrupted write left is removed after this time, in seconds: a day.
 const LEFTOVER_AGE: i64 = 24 * 3600;
-const FOLDER: OFlags = OFlags::DIRECTORY
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// An open root.
 #[derive(Debug)]
@@ -65,13 +63,7 @@ impl Tree {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())?;
         let stripes = (0..STRIPES).map(|_| Mutex::new(())).collect();
-        Ok(Self {
-            root,
-            path: path.to_owned(),
-            workshop: OnceLock::new(),
-            stripes,
-            clock,
-        })
+        Ok(Self { root, path: path.to_owned(), workshop: OnceLock::new(), stripes, clock })
     }
 
     /// Where the object of a key is, for messages.
@@ -106,9 +98,7 @@ impl Tree {
     /// The place of a key that may be there. `None` when its folder is not.
     pub(super) fn place<'a>(&self, key: &'a ObjectKey) -> io::Result<Option<Place<'a>>> {
         let (components, name) = split(key);
-        Ok(self
-            .folder(&components)?
-            .map(|folder| Place { folder, name }))
+        Ok(self.folder(&components)?.map(|folder| Place { folder, name }))
     }
 
     /// The place of a key that will be there: makes its folders, and makes them last.
@@ -168,10 +158,8 @@ impl Tree {
             return Ok(workshop);
         }
         let reserved = make_folder(&self.root, RESERVED)?;
-        let workshop = Workshop {
-            tmp: make_folder(&reserved, TMP)?,
-            locks: make_folder(&reserved, LOCKS)?,
-        };
+        let workshop =
+            Workshop { tmp: make_folder(&reserved, TMP)?, locks: make_folder(&reserved, LOCKS)? };
         Ok(self.workshop.get_or_init(|| workshop))
     }
 
@@ -182,37 +170,21 @@ impl Tree {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let file = openat(&self.workshop()?.tmp, &name, flags, mode)?;
-        Ok(Temporary {
-            tree: Arc::clone(self),
-            name,
-            file: File::from(file),
-            kept: false,
-        })
+        Ok(Temporary { tree: Arc::clone(self), name, file: File::from(file), kept: false })
     }
 
     /// Keeps all other writers of this key's slice out, in this process and in others.
     pub(super) fn lock(&self, key: &ObjectKey) -> io::Result<KeyLock<'_>> {
-        let stripe = Md5::digest(key.as_str())
-            .first()
-            .copied()
-            .unwrap_or_default();
+        let stripe = Md5::digest(key.as_str()).first().copied().unwrap_or_default();
         let own = self.stripes.get(usize::from(stripe)).map(|stripe| {
             // The lock guards nothing in memory that a panic could have left half done.
             stripe.lock().unwrap_or_else(PoisonError::into_inner)
         });
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mode = Mode::RUSR | Mode::WUSR;
-        let file = openat(
-            &self.workshop()?.locks,
-            format!("{stripe:02x}"),
-            flags,
-            mode,
-        )?;
+        let file = openat(&self.workshop()?.locks, format!("{stripe:02x}"), flags, mode)?;
         rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
-        Ok(KeyLock {
-            _file: file,
-            _own: own,
-        })
+        Ok(KeyLock { _file: file, _own: own })
     }
 
     /// Removes the folders of a deleted key that are empty now, the innermost first.
@@ -346,9 +318,5 @@ pub(super) fn object_info(stat: &Stat) -> Option<ObjectInfo> {
     let nanos = i32::try_from(stat.st_mtime_nsec).ok()?;
     let modified = Timestamp::new(stat.st_mtime, nanos).ok()?;
     let tag = format!("\"{size:x}-{:x}-{nanos:x}\"", stat.st_mtime);
-    Some(ObjectInfo {
-        etag: ETag(tag.into()),
-        size,
-        modified,
-    })
+    Some(ObjectInfo { etag: ETag(tag.into()), size, modified })
 }

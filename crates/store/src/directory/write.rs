@@ -79,15 +79,11 @@ impl Drop for WaitedFor {
 }
 
 fn temporary(tree: &Arc<Tree>) -> Result<Temporary, StoreError> {
-    tree.temporary()
-        .map_err(|error| failed("create a file in", tree.path(), &error))
+    tree.temporary().map_err(|error| failed("create a file in", tree.path(), &error))
 }
 
 fn write_all(temporary: &mut Temporary, bytes: &[u8], path: &Path) -> Result<(), StoreError> {
-    temporary
-        .file
-        .write_all(bytes)
-        .map_err(|error| failed("write", path, &error))
+    temporary.file.write_all(bytes).map_err(|error| failed("write", path, &error))
 }
 
 async fn write_chunks(
@@ -104,9 +100,7 @@ async fn write_chunks(
             Ok(Some(Chunk::Data(bytes))) => bytes,
             Ok(Some(Chunk::End)) => break,
             Ok(None) => {
-                return Err(StoreError::BodyFailed(
-                    "its producer ended early".to_owned(),
-                ));
+                return Err(StoreError::BodyFailed("its producer ended early".to_owned()));
             }
             Err(_) => {
                 return Err(StoreError::BodyFailed(format!(
@@ -186,10 +180,7 @@ fn commit(
     let stat = fstat(&temporary.file).map_err(|error| after(error.into()))?;
     let info = object_info(&stat)
         .ok_or_else(|| after(io::Error::other("its modification time is out of range")))?;
-    Ok(Stored {
-        etag: info.etag,
-        size: info.size,
-    })
+    Ok(Stored { etag: info.etag, size: info.size })
 }
 
 fn check(condition: &Condition, current: Option<&Stat>, path: &Path) -> Result<(), StoreError> {
@@ -203,15 +194,11 @@ fn check(condition: &Condition, current: Option<&Stat>, path: &Path) -> Result<(
     let holds = match condition {
         Condition::Always => true,
         Condition::Absent => current.is_none(),
-        Condition::Matches(etag) => current
-            .and_then(object_info)
-            .is_some_and(|info| info.etag == *etag),
+        Condition::Matches(etag) => {
+            current.and_then(object_info).is_some_and(|info| info.etag == *etag)
+        }
     };
-    if holds {
-        Ok(())
-    } else {
-        Err(StoreError::ConditionFailed)
-    }
+    if holds { Ok(()) } else { Err(StoreError::ConditionFailed) }
 }
 
 fn rename(
@@ -247,18 +234,9 @@ fn stamp(
 ) -> io::Result<()> {
     let later = after.and_then(|(time, step)| time.checked_add(step).ok());
     let time = later.map_or(now, |later| later.max(now));
-    let modified = Timespec {
-        tv_sec: time.as_second(),
-        tv_nsec: time.subsec_nanosecond().into(),
-    };
-    let unchanged = Timespec {
-        tv_sec: 0,
-        tv_nsec: UTIME_OMIT,
-    };
-    let times = Timestamps {
-        last_access: unchanged,
-        last_modification: modified,
-    };
+    let modified = Timespec { tv_sec: time.as_second(), tv_nsec: time.subsec_nanosecond().into() };
+    let unchanged = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let times = Timestamps { last_access: unchanged, last_modification: modified };
     Ok(futimens(&temporary.file, &times)?)
 }
 
@@ -279,9 +257,7 @@ fn ensure_later(temporary: &Temporary, current: &Stat) -> io::Result<()> {
             return temporary.file.sync_all();
         }
     }
-    Err(io::Error::other(
-        "the file system does not keep modification times",
-    ))
+    Err(io::Error::other("the file system does not keep modification times"))
 }
 
 /// Deletes objects, and the folders that are empty then.
@@ -291,9 +267,7 @@ pub(super) async fn delete(
 ) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
     if keys.len() > 1_000 {
         let number = keys.len();
-        return Err(StoreError::Invalid(format!(
-            "{number} keys to delete at once: at most 1,000"
-        )));
+        return Err(StoreError::Invalid(format!("{number} keys to delete at once: at most 1,000")));
     }
     let tree = Arc::clone(tree);
     let work = move || Ok(delete_now(&tree, keys));

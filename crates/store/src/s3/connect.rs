@@ -26,18 +26,10 @@ const POOL_IDLE: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// A client for `options`. Sends nothing, except that the credentials chain may look for its source.
 pub(super) async fn client(options: &S3Options) -> Result<Client, StoreError> {
-    let https = https_client(options)?;
-    let credentials = credentials(options, &https).await?;
-    // Without TLS there is no need to load the system's certificates, which a small container may lack.
-    let plain = options
-        .endpoint_url
-        .as_deref()
-        .is_some_and(|url| url.starts_with("http://"));
-    let http = if plain {
-        pool(options).build_http()
-    } else {
-        https
-    };
+    // Without TLS there is no need for certificates, which a small container may lack.
+    let plain = options.endpoint_url.as_deref().is_some_and(|url| url.starts_with("http://"));
+    let http = if plain { pool(options).build_http() } else { https_client(options)? };
+    let credentials = credentials(options, plain, &http).await?;
 
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(options.timeouts.connect)
@@ -55,11 +47,7 @@ pub(super) async fn client(options: &S3Options) -> Result<Client, StoreError> {
         // A trailing checksum by default is what several servers reject or store as content.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-        .force_path_style(
-            options
-                .force_path_style
-                .unwrap_or(options.endpoint_url.is_some()),
-        )
+        .force_path_style(options.force_path_style.unwrap_or(options.endpoint_url.is_some()))
         .credentials_provider(credentials);
     if let Some(url) = &options.endpoint_url {
         config = config.endpoint_url(url);
@@ -75,15 +63,18 @@ fn pool(options: &S3Options) -> aws_smithy_http_client::Builder {
 
 async fn credentials(
     options: &S3Options,
+    plain: bool,
     http: &SharedHttpClient,
 ) -> Result<SharedCredentialsProvider, StoreError> {
     if let (Some(access), Some(secret)) = (&options.access_key, &options.secret_key) {
         let credentials = Credentials::new(access, secret, None, None, "ultrasimple");
         return Ok(SharedCredentialsProvider::new(credentials));
     }
+    // The sources of credentials are not where the bucket is.
+    let http = if plain { https_client(options)? } else { http.clone() };
     let loaded = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(options.region.clone()))
-        .http_client(http.clone())
+        .http_client(http)
         .load()
         .await;
     loaded.credentials_provider().ok_or_else(|| {
@@ -109,17 +100,13 @@ fn https_client(options: &S3Options) -> Result<SharedHttpClient, StoreError> {
 fn read_certificates(path: &PathBuf) -> Result<Vec<u8>, StoreError> {
     let refuse = |reason: String| {
         let path = path.display();
-        StoreError::Invalid(format!(
-            "the certificates in {path} (AWS_CA_BUNDLE): {reason}"
-        ))
+        StoreError::Invalid(format!("the certificates in {path} (AWS_CA_BUNDLE): {reason}"))
     };
     let pem = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| refuse(format!("not PEM: {error}")))?;
-        roots
-            .add(certificate)
-            .map_err(|error| refuse(error.to_string()))?;
+        roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
     }
     if roots.is_empty() {
         return Err(refuse("the file contains no certificate".to_owned()));
@@ -139,14 +126,8 @@ mod tests {
         assert!(error.to_string().contains("AWS_CA_BUNDLE"), "{error}");
         for (content, reason) in [
             ("", "no certificate"),
-            (
-                "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
-                "not PEM",
-            ),
-            (
-                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-                "",
-            ),
+            ("-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", "not PEM"),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", ""),
         ] {
             std::fs::write(&path, content).unwrap();
             let error = read_certificates(&path).unwrap_err();

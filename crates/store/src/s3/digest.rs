@@ -93,10 +93,7 @@ mod tests {
         assert_eq!(Md5Digest::of(&large).await, Md5Digest::of_now(&large));
         // What SeaweedFS said of an upload in one part, "partdata".
         let part = Md5Digest::of_now(b"partdata");
-        assert_eq!(
-            Md5Digest::of_parts(&[part]),
-            "46b99ab55d83ec04c6f54f62c6f78868-1"
-        );
+        assert_eq!(Md5Digest::of_parts(&[part]), "46b99ab55d83ec04c6f54f62c6f78868-1");
     }
 
     #[test]
@@ -105,18 +102,9 @@ mod tests {
         assert!(same_form("\"5D41402ABC4B2A76B9719D911017C592\"", expected));
         assert!(same("\"5D41402ABC4B2A76B9719D911017C592\"", expected));
         assert!(!same("\"0d41402abc4b2a76b9719d911017c592\"", expected));
-        assert!(!same_form(
-            "\"5d41402abc4b2a76b9719d911017c592-1\"",
-            expected
-        ));
+        assert!(!same_form("\"5d41402abc4b2a76b9719d911017c592-1\"", expected));
         assert!(!same_form("\"some-uuid\"", expected));
-        assert!(!same_form(
-            "\"5d41402abc4b2a76b9719d911017c592-2\"",
-            &format!("{expected}-1")
-        ));
-        assert!(same_form(
-            "\"5d41402abc4b2a76b9719d911017c592-1\"",
-            &format!("{expected}-1")
-        ));
+        assert!(!same_form("\"5d41402abc4b2a76b9719d911017c592-2\"", &format!("{expected}-1")));
+        assert!(same_form("\"5d41402abc4b2a76b9719d911017c592-1\"", &format!("{expected}-1")));
     }
 }

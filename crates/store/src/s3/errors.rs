@@ -46,9 +46,7 @@ impl<E: ProvideErrorMetadata> Failure<E> {
     /// The S3 error code of the answer.
     pub(super) fn code(&self) -> Option<&str> {
         match self {
-            Self::Sdk(error) => error
-                .as_service_error()
-                .and_then(ProvideErrorMetadata::code),
+            Self::Sdk(error) => error.as_service_error().and_then(ProvideErrorMetadata::code),
             Self::Deadline(_) => None,
         }
     }
@@ -68,10 +66,7 @@ where
         Failure::Sdk(error) => error,
         Failure::Deadline(limit) => {
             let endpoint = &shared.endpoint;
-            return perhaps(
-                effect,
-                format!("{what}: no answer from {endpoint} within {limit:?}"),
-            );
+            return perhaps(effect, format!("{what}: no answer from {endpoint} within {limit:?}"));
         }
     };
     let Some(raw) = error.raw_response() else {
@@ -79,10 +74,9 @@ where
     };
     let status = raw.status().as_u16();
     let (code, message) = match error.as_service_error() {
-        Some(service) => (
-            service.code().unwrap_or_default(),
-            service.message().unwrap_or_default(),
-        ),
+        Some(service) => {
+            (service.code().unwrap_or_default(), service.message().unwrap_or_default())
+        }
         // An answer that the SDK could not read to its end.
         None if raw.status().is_success() => {
             return perhaps(effect, format!("{what}: {}", chain(&*error)));
@@ -91,13 +85,7 @@ where
     };
     let region = raw.headers().get("x-amz-bucket-region");
     let request = raw.headers().get("x-amz-request-id").unwrap_or("none");
-    let said = Said {
-        status,
-        code,
-        message,
-        region,
-        request,
-    };
+    let said = Said { status, code, message, region, request };
     classify(&said, what, effect, &shared.bucket, &shared.endpoint)
 }
 
@@ -119,13 +107,7 @@ pub(super) fn classify(
     bucket: &str,
     endpoint: &str,
 ) -> StoreError {
-    let Said {
-        status,
-        code,
-        message,
-        region,
-        request,
-    } = *said;
+    let Said { status, code, message, region, request } = *said;
     let answer = match (code, message) {
         ("", "") => format!("{what}: {endpoint} answered {status} (request {request})"),
         _ => format!("{what}: {endpoint} answered {status} {code}: {message} (request {request})"),
@@ -237,10 +219,7 @@ where
         _ if find::<ClientError>(error).is_some_and(ClientError::is_connect) => {
             StoreError::Unavailable(format!("{what}: cannot connect to {endpoint}: {causes}"))
         }
-        _ => perhaps(
-            effect,
-            format!("{what}: the connection to {endpoint} failed: {causes}"),
-        ),
+        _ => perhaps(effect, format!("{what}: the connection to {endpoint} failed: {causes}")),
     }
 }
 
@@ -282,13 +261,7 @@ mod tests {
     use super::*;
 
     fn kind(status: u16, code: &str, effect: Effect) -> &'static str {
-        let said = Said {
-            status,
-            code,
-            message: "text",
-            region: Some("eu-west-1"),
-            request: "id",
-        };
+        let said = Said { status, code, message: "text", region: Some("eu-west-1"), request: "id" };
         let error = classify(&said, "put k", effect, "bucket", "endpoint");
         let text = error.to_string();
         match error {
@@ -310,12 +283,7 @@ mod tests {
         for (status, code, write, read) in [
             (412, "PreconditionFailed", "condition", "condition"),
             (412, "", "condition", "condition"),
-            (
-                409,
-                "ConditionalRequestConflict",
-                "unavailable",
-                "unavailable",
-            ),
+            (409, "ConditionalRequestConflict", "unavailable", "unavailable"),
             (503, "SlowDown", "slow", "slow"),
             (503, "", "slow", "slow"),
             (429, "", "slow", "slow"),
@@ -343,16 +311,8 @@ mod tests {
             (501, "NotImplemented", "invalid", "invalid"),
             (404, "NoSuchUpload", "unavailable", "unavailable"),
         ] {
-            assert_eq!(
-                kind(status, code, Effect::Write),
-                write,
-                "write: {status} {code}"
-            );
-            assert_eq!(
-                kind(status, code, Effect::None),
-                read,
-                "read: {status} {code}"
-            );
+            assert_eq!(kind(status, code, Effect::Write), write, "write: {status} {code}");
+            assert_eq!(kind(status, code, Effect::None), read, "read: {status} {code}");
         }
     }
 
@@ -366,9 +326,6 @@ mod tests {
             request: "id",
         };
         let error = classify(&said, "put k", Effect::Write, "bucket", "AWS (us-east-1)");
-        assert!(
-            error.to_string().contains("set -region eu-west-1"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("set -region eu-west-1"), "{error}");
     }
 }

@@ -32,10 +32,7 @@ pub(super) fn list<'a>(
     stream::try_unfold((start, prefix), move |(position, prefix)| async move {
         let page = list_page(shared, &prefix, position).await?;
         let page = page.map(|(objects, next)| {
-            (
-                stream::iter(objects.into_iter().map(Ok::<_, StoreError>)),
-                (next, prefix),
-            )
+            (stream::iter(objects.into_iter().map(Ok::<_, StoreError>)), (next, prefix))
         });
         Ok::<_, StoreError>(page)
     })
@@ -78,9 +75,7 @@ async fn list_page(
     let encoded = answer.encoding_type() == Some(&EncodingType::Url);
     let mut objects = Vec::with_capacity(answer.contents().len());
     for object in answer.contents() {
-        let key = object
-            .key()
-            .ok_or_else(|| lies("has an object without a key"))?;
+        let key = object.key().ok_or_else(|| lies("has an object without a key"))?;
         let key = if encoded { decode(key) } else { key.to_owned() };
         let Some(relative) = key.strip_prefix(&shared.prefix) else {
             return Err(lies(&format!("has a key outside the prefix: {key:?}")));
@@ -121,9 +116,7 @@ pub(super) async fn delete(
     }
     if keys.len() as u64 > LIST_PAGE {
         let number = keys.len();
-        return Err(StoreError::Invalid(format!(
-            "{number} keys to delete at once: at most 1,000"
-        )));
+        return Err(StoreError::Invalid(format!("{number} keys to delete at once: at most 1,000")));
     }
     let what = format!("delete {} objects", keys.len());
     let mut by_name = HashMap::with_capacity(keys.len());
@@ -169,21 +162,9 @@ pub(super) async fn delete(
         }
         let status = if code == "AccessDenied" { 403 } else { 500 };
         let message = error.message().unwrap_or_default();
-        let said = Said {
-            status,
-            code,
-            message,
-            region: None,
-            request: "of many",
-        };
+        let said = Said { status, code, message, region: None, request: "of many" };
         let what = format!("delete {name}");
-        let error = classify(
-            &said,
-            &what,
-            Effect::Write,
-            &shared.bucket,
-            &shared.endpoint,
-        );
+        let error = classify(&said, &what, Effect::Write, &shared.bucket, &shared.endpoint);
         failed.push(((*key).clone(), error));
     }
     Ok(failed)

@@ -143,13 +143,9 @@ impl S3Options {
             return refuse("-region is empty: us-east-1 is right for most servers".to_owned());
         }
         if let Some(url) = &self.endpoint_url {
-            let host = url
-                .strip_prefix("https://")
-                .or_else(|| url.strip_prefix("http://"));
+            let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
             let Some(host) = host else {
-                return refuse(format!(
-                    "-endpoint-url {url:?} is not http://HOST or https://HOST"
-                ));
+                return refuse(format!("-endpoint-url {url:?} is not http://HOST or https://HOST"));
             };
             let (host, path) = host.split_once('/').unwrap_or((host, ""));
             if host.is_empty() || host.contains(['@', ' ', '?', '#']) || path.contains(['?', '#']) {
@@ -160,9 +156,7 @@ impl S3Options {
         }
         if !(MIN_PART..=MAX_PUT).contains(&self.part_size) {
             let bytes = self.part_size;
-            return refuse(format!(
-                "a part size of {bytes} bytes is not between 5 MiB and 5 GiB"
-            ));
+            return refuse(format!("a part size of {bytes} bytes is not between 5 MiB and 5 GiB"));
         }
         if self.multipart_threshold > MAX_PUT {
             return refuse(
@@ -176,11 +170,7 @@ impl S3Options {
     }
 
     pub(super) fn location(&self) -> String {
-        crate::Location::S3 {
-            bucket: self.bucket.clone(),
-            prefix: self.prefix.clone(),
-        }
-        .to_string()
+        crate::Location::S3 { bucket: self.bucket.clone(), prefix: self.prefix.clone() }.to_string()
     }
 
     /// The server, for people.
@@ -210,75 +200,21 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_refused_by_the_flags_name() {
-        let good = S3Options {
-            bucket: "bucket".into(),
-            ..S3Options::default()
-        };
+        let good = S3Options { bucket: "bucket".into(), ..S3Options::default() };
         assert!(good.check().is_ok());
         let cases = [
+            (S3Options { bucket: String::new(), ..good.clone() }, "-bucket"),
+            (S3Options { access_key: Some("a".into()), ..good.clone() }, "-secret-key"),
+            (S3Options { secret_key: Some("s".into()), ..good.clone() }, "-access-key"),
+            (S3Options { region: String::new(), ..good.clone() }, "-region"),
+            (S3Options { endpoint_url: Some("host:9000".into()), ..good.clone() }, "http://HOST"),
             (
-                S3Options {
-                    bucket: String::new(),
-                    ..good.clone()
-                },
-                "-bucket",
-            ),
-            (
-                S3Options {
-                    access_key: Some("a".into()),
-                    ..good.clone()
-                },
-                "-secret-key",
-            ),
-            (
-                S3Options {
-                    secret_key: Some("s".into()),
-                    ..good.clone()
-                },
-                "-access-key",
-            ),
-            (
-                S3Options {
-                    region: String::new(),
-                    ..good.clone()
-                },
-                "-region",
-            ),
-            (
-                S3Options {
-                    endpoint_url: Some("host:9000".into()),
-                    ..good.clone()
-                },
-                "http://HOST",
-            ),
-            (
-                S3Options {
-                    endpoint_url: Some("http://".into()),
-                    ..good.clone()
-                },
+                S3Options { endpoint_url: Some("http://".into()), ..good.clone() },
                 "https://HOST:PORT",
             ),
-            (
-                S3Options {
-                    part_size: 1024,
-                    ..good.clone()
-                },
-                "5 MiB",
-            ),
-            (
-                S3Options {
-                    multipart_threshold: MAX_PUT + 1,
-                    ..good.clone()
-                },
-                "5 GiB",
-            ),
-            (
-                S3Options {
-                    parts_in_flight: 0,
-                    ..good.clone()
-                },
-                "at least 1",
-            ),
+            (S3Options { part_size: 1024, ..good.clone() }, "5 MiB"),
+            (S3Options { multipart_threshold: MAX_PUT + 1, ..good.clone() }, "5 GiB"),
+            (S3Options { parts_in_flight: 0, ..good.clone() }, "at least 1"),
         ];
         for (options, named) in cases {
             let error = options.check().unwrap_err();
@@ -299,10 +235,7 @@ mod tests {
 
     #[test]
     fn a_deadline_grows_with_the_body() {
-        let timeouts = Timeouts {
-            min_rate: 1_000,
-            ..Timeouts::default()
-        };
+        let timeouts = Timeouts { min_rate: 1_000, ..Timeouts::default() };
         assert_eq!(timeouts.for_bytes(0), Duration::from_secs(30));
         assert_eq!(timeouts.for_bytes(60_000), Duration::from_secs(90));
     }

@@ -26,9 +26,7 @@ pub(super) async fn get(
         ByteRange::Last(bytes) => Some(bytes),
     };
     let request = shared.client.get_object().bucket(&shared.bucket).key(key);
-    let request = request
-        .set_range(wanted.map(|bytes| format!("bytes=-{bytes}")))
-        .send();
+    let request = request.set_range(wanted.map(|bytes| format!("bytes=-{bytes}"))).send();
     let answer = match shared.send(RequestKind::Get, 0, request).await {
         Ok(answer) => answer,
         Err(failure) if is_missing(&failure) => return Ok(None),
@@ -40,20 +38,13 @@ pub(super) async fn get(
         let endpoint = &shared.endpoint;
         StoreError::Untrustworthy(format!("{what}: the answer of {endpoint} has {reason}"))
     };
-    let length = answer
-        .content_length()
-        .and_then(|length| u64::try_from(length).ok());
+    let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
     let length = length.ok_or_else(|| lies("no length"))?;
     let (size, skip) = match (wanted, answer.content_range()) {
         (None, _) => (length, 0),
         (Some(_), Some(content_range)) => {
-            let total = content_range
-                .rsplit_once('/')
-                .and_then(|(_, total)| total.parse().ok());
-            (
-                total.ok_or_else(|| lies("no size in its Content-Range"))?,
-                0,
-            )
+            let total = content_range.rsplit_once('/').and_then(|(_, total)| total.parse().ok());
+            (total.ok_or_else(|| lies("no size in its Content-Range"))?, 0)
         }
         // A server that ignores ranges sends all of it.
         (Some(bytes), None) => (length, length.saturating_sub(bytes)),
@@ -62,33 +53,15 @@ pub(super) async fn get(
     if length != expected + skip {
         return Err(lies(&format!("{length} bytes instead of {expected}")));
     }
-    let info = info(
-        shared,
-        &what,
-        answer.e_tag(),
-        Some(size),
-        answer.last_modified(),
-    )?;
-    let body = Reading {
-        shared: Arc::clone(shared),
-        what,
-        body: answer.body,
-        skip,
-        left: length,
-    };
-    Ok(Some(Object {
-        info,
-        body: body.into_stream(),
-    }))
+    let info = info(shared, &what, answer.e_tag(), Some(size), answer.last_modified())?;
+    let body = Reading { shared: Arc::clone(shared), what, body: answer.body, skip, left: length };
+    Ok(Some(Object { info, body: body.into_stream() }))
 }
 
 /// An object with none of its bytes.
 async fn nothing_of(shared: &Arc<Shared>, key: &str) -> Result<Option<Object>, StoreError> {
     let info = head(shared, key).await?;
-    Ok(info.map(|info| Object {
-        info,
-        body: stream::empty().boxed(),
-    }))
+    Ok(info.map(|info| Object { info, body: stream::empty().boxed() }))
 }
 
 /// A body on its way: what it must still bring, and what is not wanted of it.
@@ -136,9 +109,7 @@ impl Reading {
             self.left = left;
             let skipped = self.skip.min(bytes.len() as u64);
             self.skip -= skipped;
-            let skipped = usize::try_from(skipped)
-                .unwrap_or(usize::MAX)
-                .min(bytes.len());
+            let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(bytes.len());
             let wanted = bytes.split_off(skipped);
             if !wanted.is_empty() {
                 return Ok(Some(wanted));
@@ -149,9 +120,7 @@ impl Reading {
     /// The connection was cut, or hangs. Nothing is wrong with the object.
     fn broken(&self, reason: &str) -> StoreError {
         let Self { what, left, .. } = self;
-        StoreError::Unavailable(format!(
-            "{what}: broken off with {left} bytes to come: {reason}"
-        ))
+        StoreError::Unavailable(format!("{what}: broken off with {left} bytes to come: {reason}"))
     }
 }
 
@@ -159,17 +128,10 @@ impl Reading {
 /// HEAD has no body. The probe at start tells them apart.
 pub(super) async fn head(shared: &Shared, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
     let what = format!("head {key}");
-    let request = shared
-        .client
-        .head_object()
-        .bucket(&shared.bucket)
-        .key(key)
-        .send();
+    let request = shared.client.head_object().bucket(&shared.bucket).key(key).send();
     match shared.send(RequestKind::Head, 0, request).await {
         Ok(answer) => {
-            let size = answer
-                .content_length()
-                .and_then(|size| u64::try_from(size).ok());
+            let size = answer.content_length().and_then(|size| u64::try_from(size).ok());
             info(shared, &what, answer.e_tag(), size, answer.last_modified()).map(Some)
         }
         Err(failure) if is_missing(&failure) => Ok(None),
@@ -195,14 +157,8 @@ pub(super) fn info(
     };
     let etag = ETag(etag.ok_or_else(|| lacks("ETag"))?.into());
     let size = size.ok_or_else(|| lacks("size"))?;
-    let modified = modified
-        .and_then(timestamp)
-        .ok_or_else(|| lacks("modification time"))?;
-    Ok(ObjectInfo {
-        etag,
-        size,
-        modified,
-    })
+    let modified = modified.and_then(timestamp).ok_or_else(|| lacks("modification time"))?;
+    Ok(ObjectInfo { etag, size, modified })
 }
 
 fn timestamp(time: &DateTime) -> Option<Timestamp> {

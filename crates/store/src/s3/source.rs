@@ -25,26 +25,12 @@ impl Source {
     pub(super) fn whole(bytes: Bytes) -> Self {
         let total = Some(bytes.len() as u64);
         let wait = Duration::ZERO;
-        Self {
-            chunks: None,
-            wait,
-            buffer: BytesMut::new(),
-            rest: bytes,
-            ended: true,
-            total,
-        }
+        Self { chunks: None, wait, buffer: BytesMut::new(), rest: bytes, ended: true, total }
     }
 
     pub(super) fn stream(chunks: mpsc::Receiver<Chunk>, wait: Duration) -> Self {
         let buffer = BytesMut::new();
-        Self {
-            chunks: Some(chunks),
-            wait,
-            buffer,
-            rest: Bytes::new(),
-            ended: false,
-            total: None,
-        }
+        Self { chunks: Some(chunks), wait, buffer, rest: Bytes::new(), ended: false, total: None }
     }
 
     /// Waits until there are `bytes` bytes, or all that come.
@@ -57,9 +43,7 @@ impl Source {
                 Ok(Some(Chunk::Data(data))) => self.buffer.extend_from_slice(&data),
                 Ok(Some(Chunk::End)) => self.ended = true,
                 Ok(None) => {
-                    return Err(StoreError::BodyFailed(
-                        "its producer ended early".to_owned(),
-                    ));
+                    return Err(StoreError::BodyFailed("its producer ended early".to_owned()));
                 }
                 Err(_) => {
                     let wait = self.wait;
@@ -98,20 +82,13 @@ mod tests {
     #[tokio::test]
     async fn a_producer_that_ends_early_is_told_from_one_that_is_done() {
         let (send, receive) = mpsc::channel(4);
-        send.send(Chunk::Data(Bytes::from_static(b"ab")))
-            .await
-            .unwrap();
+        send.send(Chunk::Data(Bytes::from_static(b"ab"))).await.unwrap();
         drop(send);
         let mut source = Source::stream(receive, Duration::from_secs(5));
-        assert!(matches!(
-            source.fill(10).await,
-            Err(StoreError::BodyFailed(_))
-        ));
+        assert!(matches!(source.fill(10).await, Err(StoreError::BodyFailed(_))));
 
         let (send, receive) = mpsc::channel(4);
-        send.send(Chunk::Data(Bytes::from_static(b"abc")))
-            .await
-            .unwrap();
+        send.send(Chunk::Data(Bytes::from_static(b"abc"))).await.unwrap();
         send.send(Chunk::End).await.unwrap();
         let mut source = Source::stream(receive, Duration::from_secs(5));
         source.fill(10).await.unwrap();
@@ -125,9 +102,6 @@ mod tests {
     async fn a_producer_that_hangs_is_given_up() {
         let (_send, receive) = mpsc::channel(4);
         let mut source = Source::stream(receive, Duration::from_millis(10));
-        assert!(matches!(
-            source.fill(1).await,
-            Err(StoreError::BodyFailed(_))
-        ));
+        assert!(matches!(source.fill(1).await, Err(StoreError::BodyFailed(_))));
     }
 }

@@ -112,9 +112,7 @@ impl Upload {
         });
         match taken.await {
             Ok(created) => created.map_err(not_done),
-            Err(_) => Err(StoreError::Unavailable(
-                "the runtime is going down".to_owned(),
-            )),
+            Err(_) => Err(StoreError::Unavailable("the runtime is going down".to_owned())),
         }
     }
 
@@ -132,16 +130,9 @@ impl Upload {
             .await
             .map_err(|failure| store_error(&shared, &what, Effect::Write, failure))?;
         let Some(id) = answer.upload_id().map(str::to_owned) else {
-            return Err(StoreError::Untrustworthy(format!(
-                "{what}: the answer has no upload id"
-            )));
+            return Err(StoreError::Untrustworthy(format!("{what}: the answer has no upload id")));
         };
-        Ok(Self {
-            shared,
-            key,
-            id,
-            open: true,
-        })
+        Ok(Self { shared, key, id, open: true })
     }
 
     /// Sends the whole body, a few parts at a time.
@@ -183,9 +174,7 @@ impl Upload {
     }
 
     async fn send_part(&self, number: i32, body: Bytes) -> Result<(i32, SentPart), StoreError> {
-        let Self {
-            shared, key, id, ..
-        } = self;
+        let Self { shared, key, id, .. } = self;
         let what = format!("upload part {number} of {key}");
         let size = body.len() as u64;
         let digest = Md5Digest::of(&body).await;
@@ -208,14 +197,7 @@ impl Upload {
             customer: answer.sse_customer_algorithm(),
         };
         let etag = shared.confirmed(&what, answer.e_tag(), &digest.hex(), &hashed)?;
-        Ok((
-            number,
-            SentPart {
-                etag: etag.0.into(),
-                digest,
-                size,
-            },
-        ))
+        Ok((number, SentPart { etag: etag.0.into(), digest, size }))
     }
 
     /// Makes the parts an object, if the condition holds. Otherwise the upload is gone, too.
@@ -237,22 +219,15 @@ impl Upload {
         parts: BTreeMap<i32, SentPart>,
         condition: &Condition,
     ) -> Result<Stored, StoreError> {
-        let Self {
-            shared, key, id, ..
-        } = self;
+        let Self { shared, key, id, .. } = self;
         let what = format!("complete the upload of {key}");
         let size = parts.values().map(|part| part.size).sum();
         let digests: Vec<Md5Digest> = parts.values().map(|part| part.digest).collect();
         let expected = Md5Digest::of_parts(&digests);
         let parts = parts.into_iter().map(|(number, part)| {
-            CompletedPart::builder()
-                .part_number(number)
-                .e_tag(part.etag)
-                .build()
+            CompletedPart::builder().part_number(number).e_tag(part.etag).build()
         });
-        let parts = CompletedMultipartUpload::builder()
-            .set_parts(Some(parts.collect()))
-            .build();
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
         let (if_none_match, if_match) = headers(condition);
         let request = shared
             .client
@@ -269,10 +244,7 @@ impl Upload {
             .send(RequestKind::Multipart, size, request)
             .await
             .map_err(|failure| shared.write_error(&what, condition, failure))?;
-        let hashed = Encryption {
-            server: answer.server_side_encryption(),
-            customer: None,
-        };
+        let hashed = Encryption { server: answer.server_side_encryption(), customer: None };
         let etag = shared.confirmed(&what, answer.e_tag(), &expected, &hashed)?;
         Ok(Stored { etag, size })
     }
@@ -304,17 +276,10 @@ impl Drop for Upload {
 }
 
 async fn abort(shared: &Shared, key: &str, id: &str) {
-    let request = shared
-        .client
-        .abort_multipart_upload()
-        .bucket(&shared.bucket)
-        .key(key)
-        .upload_id(id)
-        .send();
+    let request =
+        shared.client.abort_multipart_upload().bucket(&shared.bucket).key(key).upload_id(id).send();
     let limit = shared.options.timeouts.abort;
-    let aborted = shared
-        .send_within(RequestKind::Delete, limit, request)
-        .await;
+    let aborted = shared.send_within(RequestKind::Delete, limit, request).await;
     if let Err(failure) = aborted {
         // It was completed, or has been aborted already.
         if failure.status() == Some(404) {
@@ -335,9 +300,7 @@ mod tests {
 
     #[test]
     fn ten_thousand_parts_hold_the_largest_object() {
-        let streamed: u64 = (1..=MAX_PARTS)
-            .map(|number| part_size(16 * MIB, number, None))
-            .sum();
+        let streamed: u64 = (1..=MAX_PARTS).map(|number| part_size(16 * MIB, number, None)).sum();
         assert!(streamed >= 5 * TIB, "{streamed}");
         let whole = part_size(16 * MIB, 1, Some(5 * TIB));
         assert!(whole * MAX_PARTS >= 5 * TIB && whole <= MAX_PART, "{whole}");
@@ -345,9 +308,7 @@ mod tests {
 
     #[test]
     fn parts_grow_only_when_they_must() {
-        let sizes: Vec<u64> = (1..=MAX_PARTS)
-            .map(|n| part_size(16 * MIB, n, None))
-            .collect();
+        let sizes: Vec<u64> = (1..=MAX_PARTS).map(|n| part_size(16 * MIB, n, None)).collect();
         assert!(sizes[..5_000].iter().all(|size| *size == 16 * MIB));
         assert!(sizes.is_sorted() && sizes[9_999] == 4096 * MIB);
         assert_eq!(part_size(16 * MIB, 1, Some(100 * MIB)), 16 * MIB);

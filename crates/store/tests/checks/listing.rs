@@ -11,9 +11,7 @@ use crate::support::{names, noise, put};
 async fn fill(store: &Arc<dyn Store>, keys: &[String]) {
     stream::iter(keys)
         .for_each_concurrent(32, |name| async move {
-            put(&**store, name, &noise(1, 3), Condition::Always)
-                .await
-                .unwrap();
+            put(&**store, name, &noise(1, 3), Condition::Always).await.unwrap();
         })
         .await;
 }
@@ -58,22 +56,9 @@ pub async fn many_folders_are_listed(store: Arc<dyn Store>) {
     .into();
     fill(&store, &keys).await;
     assert_listing(&names(&*store, "", None).await, &keys);
-    for prefix in [
-        "a",
-        "a/",
-        "a/c",
-        "a/c/",
-        "a-",
-        ".ultra",
-        ".ultrasimple/v1/ca",
-        "none",
-        "é",
-    ] {
-        let expected: Vec<String> = keys
-            .iter()
-            .filter(|key| key.starts_with(prefix))
-            .cloned()
-            .collect();
+    for prefix in ["a", "a/", "a/c", "a/c/", "a-", ".ultra", ".ultrasimple/v1/ca", "none", "é"] {
+        let expected: Vec<String> =
+            keys.iter().filter(|key| key.starts_with(prefix)).cloned().collect();
         assert_listing(&names(&*store, prefix, None).await, &expected);
     }
 }
@@ -91,31 +76,21 @@ pub async fn a_listing_goes_on_behind_a_key(store: Arc<dyn Store>) {
     }
     // Within one folder a key need not be there.
     let found = names(&*store, "tenants/t1/", Some("tenants/t1/t1-06")).await;
-    let expected: Vec<&String> = all
-        .iter()
-        .filter(|key| key.starts_with("tenants/t1/") && key[11..] > *"t1-06")
-        .collect();
+    let expected: Vec<&String> =
+        all.iter().filter(|key| key.starts_with("tenants/t1/") && key[11..] > *"t1-06").collect();
     assert_eq!(found.iter().collect::<Vec<_>>(), expected);
-    assert_eq!(
-        names(&*store, "tenants/t1/", Some("tenants/t1/~")).await,
-        [""; 0]
-    );
+    assert_eq!(names(&*store, "tenants/t1/", Some("tenants/t1/~")).await, [""; 0]);
 }
 
 pub async fn long_listings(store: Arc<dyn Store>) {
     // More than a page of 1,000, in one folder and across folders.
-    let mut keys: Vec<String> = (0..1_100)
-        .map(|number| format!("one/{number:05}"))
-        .collect();
+    let mut keys: Vec<String> = (0..1_100).map(|number| format!("one/{number:05}")).collect();
     keys.extend((0..200).map(|number| format!("many/{}/{number:05}", number % 7)));
     fill(&store, &keys).await;
     assert_listing(&names(&*store, "", None).await, &keys);
     let one: Vec<String> = names(&*store, "one/", None).await;
     assert_eq!(one, keys[..1_100]);
-    assert_eq!(
-        names(&*store, "one/", Some("one/00049")).await,
-        keys[50..1_100]
-    );
+    assert_eq!(names(&*store, "one/", Some("one/00049")).await, keys[50..1_100]);
     // A listing that is not read to its end does no harm.
     let first: Vec<_> = store.list("one/", None).take(3).collect().await;
     assert_eq!(first.len(), 3);

@@ -23,41 +23,22 @@ pub async fn what_is_put_is_got(store: Arc<dyn Store>) {
         let stored = put(&*store, name, &body, Condition::Absent).await.unwrap();
         assert_eq!(stored.size, length as u64, "{name}");
 
-        let object = store
-            .get(&key(name), ByteRange::Full)
-            .await
-            .unwrap()
-            .unwrap();
+        let object = store.get(&key(name), ByteRange::Full).await.unwrap().unwrap();
         let info = object.info.clone();
         assert_eq!(info.etag, stored.etag, "{name}");
         assert_eq!(info.size, length as u64, "{name}");
-        assert!(
-            (info.modified.as_second() - before).abs() < 3_600,
-            "{name}: {}",
-            info.modified
-        );
+        assert!((info.modified.as_second() - before).abs() < 3_600, "{name}: {}", info.modified);
         assert_eq!(read(object).await.unwrap(), body, "{name}");
 
         let head = store.head(&key(name)).await.unwrap().unwrap();
         assert_eq!((&head.etag, head.size), (&info.etag, info.size), "{name}");
-        assert_eq!(
-            head.modified.as_second(),
-            info.modified.as_second(),
-            "{name}"
-        );
+        assert_eq!(head.modified.as_second(), info.modified.as_second(), "{name}");
 
         let listed = listed(&*store, name, None).await;
         assert_eq!(listed.len(), 1, "{name}: {listed:?}");
-        assert_eq!(
-            (listed[0].key.as_str(), listed[0].size),
-            (name, length as u64)
-        );
+        assert_eq!((listed[0].key.as_str(), listed[0].size), (name, length as u64));
         assert_eq!(listed[0].etag, info.etag, "{name}");
-        assert_eq!(
-            listed[0].modified.as_second(),
-            info.modified.as_second(),
-            "{name}"
-        );
+        assert_eq!(listed[0].modified.as_second(), info.modified.as_second(), "{name}");
     }
 }
 
@@ -68,43 +49,19 @@ fn jiff_now() -> i64 {
 
 pub async fn what_is_not_there(store: Arc<dyn Store>) {
     for missing in ["a", "a/b/c", ".ultrasimple/v1/cluster.json"] {
-        assert!(
-            store
-                .get(&key(missing), ByteRange::Full)
-                .await
-                .unwrap()
-                .is_none()
-        );
-        assert!(
-            store
-                .get(&key(missing), ByteRange::Last(4))
-                .await
-                .unwrap()
-                .is_none()
-        );
+        assert!(store.get(&key(missing), ByteRange::Full).await.unwrap().is_none());
+        assert!(store.get(&key(missing), ByteRange::Last(4)).await.unwrap().is_none());
         assert_eq!(store.head(&key(missing)).await.unwrap(), None);
         assert!(store.delete(&[key(missing)]).await.unwrap().is_empty());
         assert_eq!(names(&*store, missing, None).await, [""; 0]);
     }
     assert!(store.delete(&[]).await.unwrap().is_empty());
     // What is before a slash is no object.
-    put(&*store, "a/b/c", &noise(1, 10), Condition::Absent)
-        .await
-        .unwrap();
+    put(&*store, "a/b/c", &noise(1, 10), Condition::Absent).await.unwrap();
     for folder in ["a", "a/b", "a/b/c/d"] {
         assert_eq!(store.head(&key(folder)).await.unwrap(), None, "{folder}");
-        assert!(
-            store
-                .get(&key(folder), ByteRange::Full)
-                .await
-                .unwrap()
-                .is_none(),
-            "{folder}"
-        );
-        assert!(
-            store.delete(&[key(folder)]).await.unwrap().is_empty(),
-            "{folder}"
-        );
+        assert!(store.get(&key(folder), ByteRange::Full).await.unwrap().is_none(), "{folder}");
+        assert!(store.delete(&[key(folder)]).await.unwrap().is_empty(), "{folder}");
     }
     assert_eq!(names(&*store, "", None).await, ["a/b/c"]);
 }
@@ -159,11 +116,7 @@ pub async fn odd_keys(store: Arc<dyn Store>) {
             .unwrap_or_else(|e| panic!("{name}: {e}"));
     }
     for (number, name) in odd.iter().enumerate() {
-        assert_eq!(
-            content(&*store, name).await,
-            noise(number as u64, 50),
-            "{name}"
-        );
+        assert_eq!(content(&*store, name).await, noise(number as u64, 50), "{name}");
         assert!(store.head(&key(name)).await.unwrap().is_some(), "{name}");
         let found = names(&*store, name, None).await;
         assert!(found.iter().any(|found| found == name), "{name}: {found:?}");
@@ -184,56 +137,31 @@ pub async fn long_keys(store: Arc<dyn Store>) {
     let longest = &longest[..store.max_key_bytes()];
     let longest = format!("{}z", &longest[..longest.len() - 1]);
     let body = noise(7, 100);
-    put(&*store, &longest, &body, Condition::Absent)
-        .await
-        .unwrap();
+    put(&*store, &longest, &body, Condition::Absent).await.unwrap();
     assert_eq!(content(&*store, &longest).await, body);
     assert_eq!(names(&*store, "", None).await, [longest.as_str()]);
     assert!(store.delete(&[key(&longest)]).await.unwrap().is_empty());
     assert_eq!(store.head(&key(&longest)).await.unwrap(), None);
     // Longer than the store can: the core refuses beyond 1,024, the store what its prefix takes.
     if let Ok(too_long) = ObjectKey::new(format!("{longest}z")) {
-        let refused = store.put(
-            &too_long,
-            ultrasimple_store::Body::Bytes(body.clone()),
-            Condition::Absent,
-        );
+        let refused =
+            store.put(&too_long, ultrasimple_store::Body::Bytes(body.clone()), Condition::Absent);
         assert!(matches!(refused.await, Err(StoreError::Invalid(_))));
     }
 }
 
 pub async fn ends_of_objects(store: Arc<dyn Store>) {
     let body = noise(3, 10_000);
-    let stored = put(&*store, "object", &body, Condition::Absent)
-        .await
-        .unwrap();
+    let stored = put(&*store, "object", &body, Condition::Absent).await.unwrap();
     for last in [0, 1, 12, 9_999, 10_000, 10_001, u64::from(u32::MAX)] {
-        let object = store
-            .get(&key("object"), ByteRange::Last(last))
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            (object.info.size, &object.info.etag),
-            (10_000, &stored.etag),
-            "last {last}"
-        );
+        let object = store.get(&key("object"), ByteRange::Last(last)).await.unwrap().unwrap();
+        assert_eq!((object.info.size, &object.info.etag), (10_000, &stored.etag), "last {last}");
         let from = 10_000_usize.saturating_sub(usize::try_from(last).unwrap());
-        assert_eq!(
-            read(object).await.unwrap(),
-            body.slice(from..),
-            "last {last}"
-        );
+        assert_eq!(read(object).await.unwrap(), body.slice(from..), "last {last}");
     }
-    put(&*store, "empty", &Bytes::new(), Condition::Absent)
-        .await
-        .unwrap();
+    put(&*store, "empty", &Bytes::new(), Condition::Absent).await.unwrap();
     for last in [0, 1, 100] {
-        let object = store
-            .get(&key("empty"), ByteRange::Last(last))
-            .await
-            .unwrap()
-            .unwrap();
+        let object = store.get(&key("empty"), ByteRange::Last(last)).await.unwrap().unwrap();
         assert_eq!(object.info.size, 0);
         assert_eq!(read(object).await.unwrap(), Bytes::new());
     }
@@ -242,31 +170,20 @@ pub async fn ends_of_objects(store: Arc<dyn Store>) {
 pub async fn many_are_deleted(store: Arc<dyn Store>) {
     for number in 0..20 {
         let name = format!("folder-{}/object-{number}", number % 3);
-        put(&*store, &name, &noise(number, 10), Condition::Absent)
-            .await
-            .unwrap();
+        put(&*store, &name, &noise(number, 10), Condition::Absent).await.unwrap();
     }
-    put(&*store, "kept", &noise(99, 10), Condition::Absent)
-        .await
-        .unwrap();
+    put(&*store, "kept", &noise(99, 10), Condition::Absent).await.unwrap();
     // 980 that are not there, and 20 that are.
-    let keys: Vec<ObjectKey> = (0..1_000)
-        .map(|number| key(&format!("folder-{}/object-{number}", number % 3)))
-        .collect();
+    let keys: Vec<ObjectKey> =
+        (0..1_000).map(|number| key(&format!("folder-{}/object-{number}", number % 3))).collect();
     assert!(store.delete(&keys).await.unwrap().is_empty());
     assert_eq!(names(&*store, "", None).await, ["kept"]);
     let too_many: Vec<ObjectKey> = (0..1_001).map(|n| key(&format!("object-{n}"))).collect();
-    assert!(matches!(
-        store.delete(&too_many).await,
-        Err(StoreError::Invalid(_))
-    ));
+    assert!(matches!(store.delete(&too_many).await, Err(StoreError::Invalid(_))));
 }
 
 pub async fn probing(store: Arc<dyn Store>) {
-    let all = Capabilities {
-        put_if_absent: true,
-        put_if_matches: true,
-    };
+    let all = Capabilities { put_if_absent: true, put_if_matches: true };
     assert_eq!(store.capabilities(), all);
     let report = probe(&*store).await.unwrap();
     assert_eq!(report.capabilities, all);

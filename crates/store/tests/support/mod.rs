@@ -24,10 +24,7 @@ pub fn key(text: &str) -> ObjectKey {
 /// Bytes that differ by their seed and do not repeat.
 pub fn noise(seed: u64, length: usize) -> Bytes {
     let mut bytes = vec![0; length];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut bytes);
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes.into()
 }
 
@@ -37,9 +34,7 @@ pub async fn put(
     body: &Bytes,
     condition: Condition,
 ) -> Result<Stored, StoreError> {
-    store
-        .put(&key(name), Body::Bytes(body.clone()), condition)
-        .await
+    store.put(&key(name), Body::Bytes(body.clone()), condition).await
 }
 
 pub async fn read(object: Object) -> Result<Bytes, StoreError> {
@@ -49,9 +44,7 @@ pub async fn read(object: Object) -> Result<Bytes, StoreError> {
 /// The content of an object that is there.
 pub async fn content(store: &dyn Store, name: &str) -> Bytes {
     let object = store.get(&key(name), ByteRange::Full).await.unwrap();
-    read(object.unwrap_or_else(|| panic!("{name} is not there")))
-        .await
-        .unwrap()
+    read(object.unwrap_or_else(|| panic!("{name} is not there"))).await.unwrap()
 }
 
 pub async fn listed(store: &dyn Store, prefix: &str, after: Option<&str>) -> Vec<ListedObject> {
@@ -59,11 +52,7 @@ pub async fn listed(store: &dyn Store, prefix: &str, after: Option<&str>) -> Vec
 }
 
 pub async fn names(store: &dyn Store, prefix: &str, after: Option<&str>) -> Vec<String> {
-    listed(store, prefix, after)
-        .await
-        .into_iter()
-        .map(|object| object.key)
-        .collect()
+    listed(store, prefix, after).await.into_iter().map(|object| object.key).collect()
 }
 
 /// Streams `body` in pieces of `piece` bytes, and ends as `end` says.
@@ -71,11 +60,7 @@ pub fn streamed(body: Bytes, piece: usize, end: Option<Chunk>) -> Body {
     let (send, chunks) = mpsc::channel(2);
     tokio::spawn(async move {
         for piece in body.chunks(piece.max(1)) {
-            if send
-                .send(Chunk::Data(Bytes::copy_from_slice(piece)))
-                .await
-                .is_err()
-            {
+            if send.send(Chunk::Data(Bytes::copy_from_slice(piece))).await.is_err() {
                 return;
             }
         }
@@ -100,15 +85,10 @@ pub fn options(endpoint: String, bucket: String, login: Login) -> S3Options {
 
 /// A store in a fresh bucket of the shared server, with a prefix.
 pub async fn seaweed(prefix: &str) -> Arc<S3Store> {
-    let server = tokio::task::spawn_blocking(SeaweedFs::shared)
-        .await
-        .unwrap();
+    let server = tokio::task::spawn_blocking(SeaweedFs::shared).await.unwrap();
     let bucket = server.create_bucket();
     let options = options(server.endpoint(), bucket, ADMIN);
-    let options = S3Options {
-        prefix: prefix.to_owned(),
-        ..options
-    };
+    let options = S3Options { prefix: prefix.to_owned(), ..options };
     Arc::new(S3Store::connect(options).await.unwrap())
 }
 
@@ -132,11 +112,6 @@ pub async fn open_uploads(store: &S3Store) -> usize {
     let bucket = store.location().trim_start_matches("s3://");
     let bucket = bucket.split('/').next().unwrap();
     let client = aws_sdk_s3::Client::from_conf(config);
-    let answer = client
-        .list_multipart_uploads()
-        .bucket(bucket)
-        .send()
-        .await
-        .unwrap();
+    let answer = client.list_multipart_uploads().bucket(bucket).send().await.unwrap();
     answer.uploads().len()
 }

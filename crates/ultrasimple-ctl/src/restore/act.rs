@@ -220,7 +220,7 @@ impl std::fmt::Display for TooLong {
 impl std::error::Error for TooLong {}
 
 fn is_too_long(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<TooLong>())
+    matches!(error.get_ref(), Some(inner) if inner.is::<TooLong>())
 }
 
 impl Write for Capped {

@@ -65,7 +65,9 @@ pub(crate) async fn run(store: &dyn Store, task: &Task<'_>) -> anyhow::Result<Ou
         .collect();
     let plan::Plan { by_volume, mut places } = plan::plan(&sources, task.by_volume);
     let mut counts = Counts::default();
-    lines.iter().for_each(|line| counts.add(line));
+    for line in &lines {
+        counts.add(line);
+    }
     progress.restoring(chosen.values().map(|(_, pick)| pick.footer.size).sum());
     let total = chosen.len();
     let jobs = chosen.into_iter().map(|(stem, (search, pick))| {

@@ -91,7 +91,7 @@ async fn search(store: &dyn Store, wanted: &Wanted, rule: Rule) -> anyhow::Resul
         // Hours that begin after the time asked for cannot hold an early enough capture.
         _ => {
             let early = |hour: &ultrasimple_core::Hour| rule.at.is_none_or(|at| hour.start() <= at);
-            let oldest = hours.clone().last();
+            let oldest = hours.clone().next_back();
             let mut search = Search::among(stem, hours.filter(early).collect(), rule);
             search.set_oldest(oldest);
             Ok(search)

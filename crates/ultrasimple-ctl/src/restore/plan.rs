@@ -38,9 +38,8 @@ pub(crate) fn plan(sources: &[Source<'_>], by_volume: bool) -> Plan {
     let mut places = BTreeMap::new();
     let mut claims: BTreeMap<PathBuf, Vec<&KeyStem>> = BTreeMap::new();
     for source in sources {
-        let place = relative(source.path).map(|path| match by_volume {
-            true => Path::new(source.volume.as_str()).join(path),
-            false => path,
+        let place = relative(source.path).map(|path| {
+            if by_volume { Path::new(source.volume.as_str()).join(path) } else { path }
         });
         if let Ok(path) = &place {
             claims.entry(path.clone()).or_default().push(source.stem);

@@ -1,6 +1,7 @@
 //! A bucket made by hand, databases to put into it, and the tool to try on it.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,24 +16,24 @@ use ultrasimple_core::{
 };
 
 /// A directory store made by hand: a key's components are its path.
-pub struct Bucket {
+pub(crate) struct Bucket {
     folder: TempDir,
 }
 
 /// A backup to be; [`backup`] makes the usual one.
 #[derive(Clone)]
-pub struct Backup {
-    pub stem: String,
-    pub path: Vec<u8>,
-    pub captured_at: Timestamp,
-    pub volume: String,
-    pub mode: u32,
-    pub check: CheckResult,
-    pub image: Vec<u8>,
+pub(crate) struct Backup {
+    pub(crate) stem: String,
+    pub(crate) path: Vec<u8>,
+    pub(crate) captured_at: Timestamp,
+    pub(crate) volume: String,
+    pub(crate) mode: u32,
+    pub(crate) check: CheckResult,
+    pub(crate) image: Vec<u8>,
 }
 
 /// A backup of a small database whose content tells stem and time.
-pub fn backup(stem: &str, path: &str, captured_at: &str) -> Backup {
+pub(crate) fn backup(stem: &str, path: &str, captured_at: &str) -> Backup {
     Backup {
         stem: stem.to_owned(),
         path: path.as_bytes().to_vec(),
@@ -45,33 +46,36 @@ pub fn backup(stem: &str, path: &str, captured_at: &str) -> Backup {
 }
 
 /// A database with one row.
-pub fn image(content: &str) -> Vec<u8> {
+pub(crate) fn image(content: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("made.db");
     let connection = Connection::open(&path).unwrap();
-    connection.execute_batch("CREATE TABLE t(x); CREATE INDEX i ON t(x)").unwrap();
-    connection.execute("INSERT INTO t VALUES (?1)", [content]).unwrap();
+    let schema = "PRAGMA synchronous = OFF; BEGIN; CREATE TABLE t(x); CREATE INDEX i ON t(x)";
+    connection.execute_batch(schema).unwrap();
+    let insert = |row: &str| connection.execute("INSERT INTO t VALUES (?1)", [row]).unwrap();
+    insert(content);
     for n in 0..200 {
-        connection.execute("INSERT INTO t VALUES (?1)", [format!("row {n:05} {content}")]).unwrap();
+        insert(&format!("row {n:05} {content}"));
     }
+    connection.execute_batch("COMMIT").unwrap();
     connection.close().unwrap();
     fs::read(path).unwrap()
 }
 
 /// The first row of a restored database.
-pub fn content(path: &Path) -> String {
+pub(crate) fn content(path: &Path) -> String {
     let connection = Connection::open(path).unwrap();
     connection.query_row("SELECT x FROM t ORDER BY rowid LIMIT 1", [], |row| row.get(0)).unwrap()
 }
 
 impl Backup {
-    pub fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         let stem = KeyStem::try_from(self.stem.clone()).unwrap();
         let hour = Hour::of(self.captured_at);
         BackupKey { stem, hour }.to_string()
     }
 
-    pub fn object(&self) -> (Vec<u8>, Footer) {
+    pub(crate) fn object(&self) -> (Vec<u8>, Footer) {
         let fields = FooterFields {
             volume: self.volume.parse().unwrap(),
             path: SourcePath::from_bytes(&self.path),
@@ -87,54 +91,56 @@ impl Backup {
 }
 
 impl Bucket {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let bucket = Self { folder: tempfile::tempdir().unwrap() };
         fs::create_dir(bucket.folder.path().join("bucket")).unwrap();
         bucket
     }
 
-    pub fn with(backups: &[Backup]) -> Self {
+    pub(crate) fn with(backups: &[Backup]) -> Self {
         let bucket = Self::new();
-        backups.iter().for_each(|backup| bucket.put(backup));
+        for backup in backups {
+            bucket.put(backup);
+        }
         bucket
     }
 
     /// A path beside the bucket, for what is restored.
-    pub fn out(&self, name: &str) -> PathBuf {
+    pub(crate) fn out(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn object_path(&self, key: &str) -> PathBuf {
+    pub(crate) fn object_path(&self, key: &str) -> PathBuf {
         self.folder.path().join("bucket").join(key)
     }
 
-    pub fn put(&self, backup: &Backup) {
+    pub(crate) fn put(&self, backup: &Backup) {
         self.put_bytes(&backup.key(), &backup.object().0);
     }
 
-    pub fn put_bytes(&self, key: &str, bytes: &[u8]) {
+    pub(crate) fn put_bytes(&self, key: &str, bytes: &[u8]) {
         let path = self.object_path(key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("file://{}", self.folder.path().join("bucket").display())
     }
 
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ultrasimple-ctl"));
         command.env_clear().current_dir(self.folder.path());
         command
     }
 
     /// Runs the tool on this bucket.
-    pub fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         Ran::of(self.command().arg("-bucket").arg(self.url()).args(args))
     }
 
     /// Runs the tool and reads its JSON document.
-    pub fn json(&self, args: &[&str]) -> (i32, Value) {
+    pub(crate) fn json(&self, args: &[&str]) -> (i32, Value) {
         let ran = self.run(&[args, &["--json"]].concat());
         let document = serde_json::from_str(&ran.stdout);
         (ran.status, document.unwrap_or_else(|error| panic!("{error}: {}", ran.stdout)))
@@ -143,14 +149,14 @@ impl Bucket {
 
 /// What came of a run.
 #[derive(Debug)]
-pub struct Ran {
-    pub status: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
-    pub fn of(command: &mut Command) -> Self {
+    pub(crate) fn of(command: &mut Command) -> Self {
         let output = command.output().unwrap();
         Self {
             status: output.status.code().unwrap_or(-1),
@@ -160,7 +166,7 @@ impl Ran {
     }
 
     #[track_caller]
-    pub fn failed(&self, status: i32, words: &[&str]) {
+    pub(crate) fn failed(&self, status: i32, words: &[&str]) {
         assert_eq!(self.status, status, "{self:?}");
         for word in words {
             assert!(self.stderr.contains(word), "{word:?} is missing in {}", self.stderr);
@@ -168,14 +174,14 @@ impl Ran {
     }
 
     #[track_caller]
-    pub fn well(&self) -> &Self {
+    pub(crate) fn well(&self) -> &Self {
         assert_eq!(self.status, 0, "{self:?}");
         self
     }
 }
 
 /// All files below a directory, relative to it, sorted.
-pub fn files(root: &Path) -> Vec<String> {
+pub(crate) fn files(root: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
