@@ -31,20 +31,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         ("format", Box::new(|| format(workspace))),
         ("clippy", Box::new(|| clippy(workspace))),
         ("docs", Box::new(|| docs(workspace))),
-        (
-            "unused dependencies",
-            Box::new(|| unused_dependencies(workspace, &tools)),
-        ),
-        (
-            "licences, bans, sources",
-            Box::new(|| licences(workspace, &tools)),
-        ),
+        ("unused dependencies", Box::new(|| unused_dependencies(workspace, &tools))),
+        ("licences, bans, sources", Box::new(|| licences(workspace, &tools))),
         ("advisories", Box::new(|| advisories(workspace, &tools))),
         ("spelling", Box::new(|| spelling(workspace, &tools))),
-        (
-            "paths of one machine",
-            Box::new(|| machine_paths(workspace)),
-        ),
+        ("paths of one machine", Box::new(|| machine_paths(workspace))),
         ("file lengths", Box::new(|| file_lengths(workspace))),
     ];
 
@@ -109,18 +100,12 @@ fn docs(workspace: &Workspace) -> Result<Verdict> {
 }
 
 fn unused_dependencies(workspace: &Workspace, tools: &Tools) -> Result<Verdict> {
-    passed(
-        Command::new(tools.cargo_machete()?)
-            .arg(".")
-            .current_dir(&workspace.root),
-    )
+    passed(Command::new(tools.cargo_machete()?).arg(".").current_dir(&workspace.root))
 }
 
 fn licences(workspace: &Workspace, tools: &Tools) -> Result<Verdict> {
     let mut command = Command::new(tools.cargo_deny()?);
-    command
-        .current_dir(&workspace.root)
-        .args(["--workspace", "--log-level", "error", "check"]);
+    command.current_dir(&workspace.root).args(["--workspace", "--log-level", "error", "check"]);
     passed(command.args(["licenses", "bans", "sources"]))
 }
 
@@ -128,17 +113,12 @@ fn licences(workspace: &Workspace, tools: &Tools) -> Result<Verdict> {
 fn advisories(workspace: &Workspace, tools: &Tools) -> Result<Verdict> {
     let deny = tools.cargo_deny()?;
     let mut fetch = Command::new(&deny);
-    fetch
-        .current_dir(&workspace.root)
-        .args(["fetch", "db"])
-        .env("GIT_TERMINAL_PROMPT", "0");
+    fetch.current_dir(&workspace.root).args(["fetch", "db"]).env("GIT_TERMINAL_PROMPT", "0");
     let why = match run_within(&mut fetch, FETCH_LIMIT)? {
         Ended::Exited(status, _) if status.success() => {
             // What was fetched is judged as it is: from here on every failure is a finding.
             let mut command = Command::new(&deny);
-            command
-                .current_dir(&workspace.root)
-                .args(["--workspace", "--offline"]);
+            command.current_dir(&workspace.root).args(["--workspace", "--offline"]);
             return passed(command.args(["check", "advisories"]));
         }
         Ended::Exited(_, said) => said,
@@ -146,9 +126,7 @@ fn advisories(workspace: &Workspace, tools: &Tools) -> Result<Verdict> {
     };
     println!("the advisory database could not be fetched, so no advisory was looked for:");
     println!("{}", why.trim());
-    Ok(Verdict::NotChecked(
-        "the advisory database could not be fetched".to_owned(),
-    ))
+    Ok(Verdict::NotChecked("the advisory database could not be fetched".to_owned()))
 }
 
 fn spelling(workspace: &Workspace, tools: &Tools) -> Result<Verdict> {
@@ -158,10 +136,7 @@ fn spelling(workspace: &Workspace, tools: &Tools) -> Result<Verdict> {
 fn machine_paths(workspace: &Workspace) -> Result<Verdict> {
     let found = sources::machine_paths(workspace)?;
     if !found.is_empty() {
-        bail!(
-            "paths that exist on one machine only:\n{}",
-            found.join("\n")
-        );
+        bail!("paths that exist on one machine only:\n{}", found.join("\n"));
     }
     Ok(Verdict::Passed)
 }
@@ -171,16 +146,8 @@ fn file_lengths(workspace: &Workspace) -> Result<Verdict> {
     if long.is_empty() {
         return Ok(Verdict::Passed);
     }
-    println!(
-        "longer than {} lines, better split:\n{}",
-        sources::LONG,
-        long.join("\n")
-    );
-    Ok(Verdict::Noted(format!(
-        "{} longer than {} lines",
-        long.len(),
-        sources::LONG
-    )))
+    println!("longer than {} lines, better split:\n{}", sources::LONG, long.join("\n"));
+    Ok(Verdict::Noted(format!("{} longer than {} lines", long.len(), sources::LONG)))
 }
 
 fn passed(command: &mut Command) -> Result<Verdict> {

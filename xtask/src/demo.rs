@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::{self, output};
 use crate::test::without_settings;
-use crate::tools::need_commands;
+use crate::tools::{need_commands, on_path};
 use crate::workspace::Workspace;
 use child::{Interrupt, Running};
 use cycle::Cycle;
@@ -85,27 +85,16 @@ impl<'a> Demo<'a> {
         // As the daemon will see it, and say it in its footers.
         let dir = dir.canonicalize().context("resolve the demo's directory")?;
         let bucket = format!("file://{}", dir.join("bucket").display());
-        Ok(Self {
-            workspace,
-            dir,
-            bucket,
-            interrupt: Interrupt::watch()?,
-        })
+        Ok(Self { workspace, dir, bucket, interrupt: Interrupt::watch()? })
     }
 
     /// Makes the databases; returns the live ones, and how all others look.
     fn make_databases(&self) -> Result<(Vec<PathBuf>, Snapshot)> {
         title("Making databases");
         let said = self.fleet(&["make", &self.text("")])?;
-        let live = said
-            .lines()
-            .filter_map(|line| line.strip_prefix("live "))
-            .map(PathBuf::from);
+        let live = said.lines().filter_map(|line| line.strip_prefix("live ")).map(PathBuf::from);
         let live: Vec<PathBuf> = live.collect();
-        say(&format!(
-            "{} in {PATTERN}",
-            said.lines().last().unwrap_or_default()
-        ));
+        say(&format!("{} in {PATTERN}", said.lines().last().unwrap_or_default()));
         let snapshot = Snapshot::take(&self.dir.join("data"), &live)?;
         say(&format!(
             "{} of them will be written to; noted inode, size, mode and times of the other {} \
@@ -129,10 +118,7 @@ impl<'a> Demo<'a> {
             stored += Cycle::read(line)?.stored;
             (stored >= DATABASES).then_some(())
         })?;
-        say(&format!(
-            "every database has a backup after {:.1} s",
-            first.elapsed().as_secs_f64()
-        ));
+        say(&format!("every database has a backup after {:.1} s", first.elapsed().as_secs_f64()));
         for _ in 0..CYCLES {
             daemon.wait_for("cycle", SOON, Cycle::read)?;
         }
@@ -145,13 +131,8 @@ impl<'a> Demo<'a> {
         self.interrupt.check()?;
         // It ends well only when no commit was refused in all this time.
         writers.close_stdin_and_wait(SOON)?;
-        let crashed = live
-            .iter()
-            .filter(|database| beside(database, "-wal").exists())
-            .count();
-        say(&format!(
-            "{crashed} of them were left as by a crash, commits in -wal only"
-        ));
+        let crashed = live.iter().filter(|database| beside(database, "-wal").exists()).count();
+        say(&format!("{crashed} of them were left as by a crash, commits in -wal only"));
         // The cycle that is under way may have looked before the last commit.
         daemon.forget_lines();
         daemon.wait_for("cycle", SOON, Cycle::read)?;
@@ -170,18 +151,24 @@ impl<'a> Demo<'a> {
         let mut command = Command::new(self.workspace.binary("debug", "demo-fleet"));
         command.args(["write", &self.text("")]);
         let mut writers = Running::start("writers", &mut command, &self.interrupt)?;
-        writers.wait_for("sign of life", SOON, |line| {
-            line.starts_with("writing").then_some(())
-        })?;
+        writers.wait_for("sign of life", SOON, |line| line.starts_with("writing").then_some(()))?;
         Ok(writers)
     }
 
     fn start_daemon(&self) -> Result<Running> {
-        let mut command = Command::new(self.workspace.binary("release", "ultrasimple"));
+        let mut daemon = Command::new(self.workspace.binary("release", "ultrasimple"));
+        daemon.args(["-bucket", &self.bucket, "-pattern", &self.text(PATTERN)]);
+        daemon.args(["-interval", INTERVAL, "-http", "127.0.0.1:0"]);
+        say(&process::line(&daemon));
+        let mut command = if on_path("setpriv") {
+            // Ends with us even when we are killed and can end nothing any more.
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "TERM"]).arg(daemon.get_program()).args(daemon.get_args());
+            command
+        } else {
+            daemon
+        };
         without_settings(&mut command).current_dir(&self.dir);
-        command.args(["-bucket", &self.bucket, "-pattern", &self.text(PATTERN)]);
-        command.args(["-interval", INTERVAL, "-http", "127.0.0.1:0"]);
-        say(&process::line(&command));
         Running::start("ultrasimple", &mut command, &self.interrupt)
     }
 
@@ -213,12 +200,8 @@ impl<'a> Demo<'a> {
     /// Restores a database whose last commits are in its `-wal`, by our tool and without it.
     fn restore_one(&self, live: &[PathBuf]) -> Result<()> {
         title("Restoring one database");
-        let crashed = live
-            .iter()
-            .find(|database| beside(database, "-wal").exists());
-        let source = crashed
-            .or(live.first())
-            .context("there are no live databases")?;
+        let crashed = live.iter().find(|database| beside(database, "-wal").exists());
+        let source = crashed.or(live.first()).context("there are no live databases")?;
         let (source, restored) = (source.display().to_string(), self.text("one.db"));
         self.ctl(&["restore", &source, "-o", &restored])?;
         say(self.fleet(&["same", &source, &restored])?.trim());
@@ -244,10 +227,7 @@ impl<'a> Demo<'a> {
         let start = Instant::now();
         let to = self.text(to);
         self.ctl(&["restore", "--all", "--to", &to])?;
-        say(&format!(
-            "restored in {:.1} s",
-            start.elapsed().as_secs_f64()
-        ));
+        say(&format!("restored in {:.1} s", start.elapsed().as_secs_f64()));
         Ok(to)
     }
 
@@ -257,10 +237,7 @@ impl<'a> Demo<'a> {
         for file in files_below(&self.dir.join("bucket"))? {
             if file.to_string_lossy().ends_with(".db.lz4") {
                 objects += 1;
-                bytes += file
-                    .metadata()
-                    .with_context(|| file.display().to_string())?
-                    .len();
+                bytes += file.metadata().with_context(|| file.display().to_string())?.len();
             }
         }
         let mebibytes = bytes / (1 << 20);
@@ -305,9 +282,7 @@ impl<'a> Demo<'a> {
     fn newest_object(&self, database: &Path) -> Result<PathBuf> {
         // data/P/databases/D/branches/B/tenants/T.db is stored as P/D/B/T/T-<hour>.db.lz4
         let path = database.with_extension("");
-        let path = path
-            .strip_prefix(self.dir.join("data"))
-            .context("a database of the demo")?;
+        let path = path.strip_prefix(self.dir.join("data")).context("a database of the demo")?;
         let directory: PathBuf = path.iter().step_by(2).collect();
         let directory = self.dir.join("bucket").join(directory);
         let newest = files_below(&directory)?.into_iter().max();
@@ -333,12 +308,7 @@ fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
             fs::read_dir(&directory).with_context(|| format!("list {}", directory.display()))?;
         for entry in entries {
             let path = entry?.path();
-            if path.is_dir() {
-                &mut directories
-            } else {
-                &mut files
-            }
-            .push(path);
+            if path.is_dir() { &mut directories } else { &mut files }.push(path);
         }
     }
     Ok(files)

@@ -36,11 +36,7 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
 
 /// Runs `command` and returns what it printed; fails, with what it said, where it fails.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
+    let Output { status, stdout, stderr } = command
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("start `{}`", line(command)))?;
@@ -113,11 +109,7 @@ pub(crate) fn line(command: &Command) -> String {
         }
     }
     let program = command.get_program();
-    words.push(if program == cargo() {
-        "cargo".to_owned()
-    } else {
-        word(program)
-    });
+    words.push(if program == cargo() { "cargo".to_owned() } else { word(program) });
     words.extend(command.get_args().map(word));
     words.join(" ")
 }

@@ -15,19 +15,10 @@ pub(crate) const LONG: usize = 450;
 /// Lines that name a path which exists on one machine only, as `file:line: text`.
 pub(crate) fn machine_paths(workspace: &Workspace) -> Result<Vec<String>> {
     // Written in pieces, so that this file passes its own check.
-    let mut prefixes: Vec<String> = ["root", "work"]
-        .iter()
-        .map(|directory| format!("/{directory}/"))
-        .collect();
-    for place in [
-        std::env::var("HOME").ok(),
-        workspace.root.to_str().map(str::to_owned),
-    ] {
-        prefixes.extend(
-            place
-                .filter(|path| path.len() > 1)
-                .map(|path| format!("{path}/")),
-        );
+    let mut prefixes: Vec<String> =
+        ["root", "work"].iter().map(|directory| format!("/{directory}/")).collect();
+    for place in [std::env::var("HOME").ok(), workspace.root.to_str().map(str::to_owned)] {
+        prefixes.extend(place.filter(|path| path.len() > 1).map(|path| format!("{path}/")));
     }
     let mut found = Vec::new();
     for file in files(workspace)? {
@@ -37,12 +28,7 @@ pub(crate) fn machine_paths(workspace: &Workspace) -> Result<Vec<String>> {
         };
         for (number, line) in text.lines().enumerate() {
             if prefixes.iter().any(|prefix| names_path(line, prefix)) {
-                found.push(format!(
-                    "{}:{}: {}",
-                    file.display(),
-                    number + 1,
-                    line.trim()
-                ));
+                found.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
             }
         }
     }
@@ -52,10 +38,7 @@ pub(crate) fn machine_paths(workspace: &Workspace) -> Result<Vec<String>> {
 /// Production files of more than [`LONG`] lines, as `file: lines`.
 pub(crate) fn long_files(workspace: &Workspace) -> Result<Vec<String>> {
     let mut long = Vec::new();
-    for file in files(workspace)?
-        .into_iter()
-        .filter(|file| is_production(file))
-    {
+    for file in files(workspace)?.into_iter().filter(|file| is_production(file)) {
         let text = fs::read_to_string(workspace.root.join(&file))
             .with_context(|| format!("read {}", file.display()))?;
         let lines = text.lines().count();
@@ -70,22 +53,11 @@ pub(crate) fn long_files(workspace: &Workspace) -> Result<Vec<String>> {
 fn files(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let mut git = Command::new("git");
     git.current_dir(&workspace.root);
-    git.args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]);
+    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let names = output(&mut git).context("list the files of the repository")?;
-    let files = names
-        .split('\0')
-        .filter(|name| !name.is_empty())
-        .map(PathBuf::from);
+    let files = names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from);
     // A file that was removed and not yet committed is still listed.
-    Ok(files
-        .filter(|file| workspace.root.join(file).is_file())
-        .collect())
+    Ok(files.filter(|file| workspace.root.join(file).is_file()).collect())
 }
 
 /// Whether `line` has an absolute path that starts with `prefix`, not one that contains it.
@@ -97,10 +69,7 @@ fn names_path(line: &str, prefix: &str) -> bool {
 }
 
 fn is_production(file: &Path) -> bool {
-    let name = file
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let in_tests = file.components().any(|part| part.as_os_str() == "tests");
     let is_rust = file.extension().is_some_and(|extension| extension == "rs");
     is_rust && !name.ends_with("tests.rs") && !in_tests
@@ -112,12 +81,7 @@ mod tests {
 
     #[test]
     fn only_absolute_paths_are_of_one_machine() {
-        for line in [
-            "/srv/x/y",
-            "open(\"/srv/x/y\")",
-            "file:///srv/x/",
-            "see `/srv/x/`",
-        ] {
+        for line in ["/srv/x/y", "open(\"/srv/x/y\")", "file:///srv/x/", "see `/srv/x/`"] {
             assert!(names_path(line, "/srv/x/"), "{line}");
         }
         for line in ["a/srv/x/y", "/data/*/srv/x/y", "../srv/x/y", "/srv/xyz"] {

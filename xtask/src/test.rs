@@ -17,10 +17,7 @@ const TESTKIT: &str = "ultrasimple-testkit";
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     need_commands(&["lz4", "sqlite3"])?;
     let tools = Tools::open(workspace)?;
-    let environment = Environment {
-        weed: tools.weed()?.into_os_string(),
-        path: tools.path()?,
-    };
+    let environment = Environment { weed: tools.weed()?.into_os_string(), path: tools.path()? };
     let nextest = tools.nextest();
 
     process::run(&mut build(workspace, args))?;
@@ -42,9 +39,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     match nextest {
         Ok(nextest) => {
             let mut command = Command::new(nextest);
-            command
-                .args(["nextest", "run"])
-                .current_dir(&workspace.root);
+            command.args(["nextest", "run"]).current_dir(&workspace.root);
             step(select(command, args));
         }
         Err(error) => {
@@ -93,9 +88,7 @@ struct Environment {
 
 impl Environment {
     fn apply(&self, command: &mut Command) {
-        without_settings(command)
-            .env("PATH", &self.path)
-            .env("ULTRASIMPLE_WEED", &self.weed);
+        without_settings(command).env("PATH", &self.path).env("ULTRASIMPLE_WEED", &self.weed);
     }
 }
 

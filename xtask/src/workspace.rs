@@ -20,20 +20,11 @@ impl Workspace {
         // Asked at run time first: clones that share a target directory share this program.
         let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let root = manifest
-            .parent()
-            .context("xtask lies in no workspace")?
-            .to_owned();
+        let root = manifest.parent().context("xtask lies in no workspace")?.to_owned();
         // This program is `<target>/<profile>/xtask`.
         let exe = std::env::current_exe().context("find this program's own path")?;
-        let target = exe
-            .ancestors()
-            .nth(2)
-            .context("xtask lies in no target directory")?;
-        Ok(Self {
-            root,
-            target: target.to_owned(),
-        })
+        let target = exe.ancestors().nth(2).context("xtask lies in no target directory")?;
+        Ok(Self { root, target: target.to_owned() })
     }
 
     /// A command of the cargo that runs us, in the workspace's root.

@@ -41,15 +41,7 @@ pub struct ObjectWriter<W: Write> {
 impl<W: Write> ObjectWriter<W> {
     /// Begins an object whose image has `image_size` bytes.
     pub fn new(output: W, image_size: u64) -> Self {
-        // Small images in one small block: the encoder allocates by block size.
-        let block_size =
-            if image_size <= 256 * 1_024 { BlockSize::Max64KB } else { BlockSize::Max1MB };
-        let info = FrameInfo::new()
-            .content_size(Some(image_size))
-            .content_checksum(true)
-            .block_mode(BlockMode::Independent)
-            .block_size(block_size);
-        let frame = FrameEncoder::with_frame_info(info, output);
+        let frame = FrameEncoder::with_frame_info(frame_info(image_size), output);
         Self { frame, hasher: blake3::Hasher::new(), written: 0 }
     }
 
@@ -84,10 +76,36 @@ impl<W: Write> Write for ObjectWriter<W> {
 /// # Errors
 /// Never in practice: writing to memory does not fail.
 pub fn encode(image: &[u8], fields: FooterFields) -> Result<(Vec<u8>, Footer), ObjectError> {
+    encode_hashed(image, ContentHash::of(image), fields)
+}
+
+/// [`encode`] for an image whose hash is known.
+///
+/// # Errors
+/// As there.
+pub fn encode_hashed(
+    image: &[u8],
+    hash: ContentHash,
+    fields: FooterFields,
+) -> Result<(Vec<u8>, Footer), ObjectError> {
     let output = Vec::with_capacity(image.len() / 2 + 1_024);
-    let mut writer = ObjectWriter::new(output, image.len() as u64);
-    writer.write_all(image)?;
-    writer.finish(fields)
+    let mut frame = FrameEncoder::with_frame_info(frame_info(image.len() as u64), output);
+    frame.write_all(image)?;
+    let mut object = frame.finish().map_err(io::Error::from)?;
+    let footer = Footer::new(fields, hash, image.len() as u64);
+    object.extend_from_slice(&footer.to_frame()?);
+    Ok((object, footer))
+}
+
+/// How the LZ4 frame of an image of so many bytes is made.
+fn frame_info(image_size: u64) -> FrameInfo {
+    // Small images in one small block: the encoder allocates by block size.
+    let block_size = if image_size <= 256 * 1_024 { BlockSize::Max64KB } else { BlockSize::Max1MB };
+    FrameInfo::new()
+        .content_size(Some(image_size))
+        .content_checksum(true)
+        .block_mode(BlockMode::Independent)
+        .block_size(block_size)
 }
 
 /// Reads an object from its beginning to its end, writes the image to `output` and compares it with

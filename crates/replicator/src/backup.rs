@@ -34,9 +34,6 @@ pub(crate) use put::Put;
 const BUDGET_UNIT: u64 = 4_096;
 /// Memory that any upload needs besides image and object: buffers of the codec and the connection.
 const OVERHEAD: u64 = 192 * 1_024;
-/// Memory of an upload that streams: parts under way, and chunks between the threads.
-const STREAMING: u64 = 64 << 20;
-
 /// What all uploads share.
 pub(crate) struct Workshop {
     pub(crate) table: Arc<RwLock<Table>>,
@@ -56,51 +53,89 @@ pub(crate) struct Workshop {
     pub(crate) captures: Arc<Semaphore>,
 }
 
-/// Bytes that captures and uploads may hold in memory, all together.
+/// Bytes that captures and uploads may hold in memory, all together: half for images in memory, half for
+/// uploads that stream. They don't share, so that no large database holds up the small ones.
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryBudget {
     units: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     total: u64,
 }
 
 impl MemoryBudget {
     pub(crate) fn new(bytes: u64) -> Self {
-        let units = usize::try_from(bytes / BUDGET_UNIT).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { units: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))), total: bytes }
+        let half = usize::try_from(bytes / 2 / BUDGET_UNIT).unwrap_or(Semaphore::MAX_PERMITS);
+        let streams = usize::try_from(bytes / 2 / memory_per_stream(bytes)).unwrap_or(1);
+        Self {
+            units: Arc::new(Semaphore::new(half.clamp(1, Semaphore::MAX_PERMITS))),
+            streams: Arc::new(Semaphore::new(streams.clamp(1, 64))),
+            total: bytes,
+        }
     }
 
     /// What a database needs whose image has at most so many bytes. Images that would take much of the
     /// budget are spooled.
     fn need(&self, image_bound: u64) -> Need {
         if image_bound <= self.total / 8 {
-            Need { bytes: 2 * image_bound + OVERHEAD, image: image_bound }
+            Need::Memory { bytes: 2 * image_bound + OVERHEAD, image: image_bound }
         } else {
-            Need { bytes: STREAMING, image: 0 }
+            Need::Stream
         }
     }
 
-    /// Units for so much, but never so many that it could not be had.
-    fn units(&self, need: Need) -> u32 {
-        let units = need.bytes.min(self.total / 2).div_ceil(BUDGET_UNIT);
-        u32::try_from(units).unwrap_or(u32::MAX)
+    fn semaphore(&self, need: Need) -> (Arc<Semaphore>, u32) {
+        match need {
+            Need::Stream => (Arc::clone(&self.streams), 1),
+            Need::Memory { bytes, .. } => {
+                // Never so many that they could not be had.
+                let units = bytes.min(self.total / 2).div_euclid(BUDGET_UNIT).max(1);
+                (Arc::clone(&self.units), u32::try_from(units).unwrap_or(u32::MAX))
+            }
+        }
     }
 
     fn take_now(&self, need: Need) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.units).try_acquire_many_owned(self.units(need)).ok()
+        let (semaphore, units) = self.semaphore(need);
+        semaphore.try_acquire_many_owned(units).ok()
     }
 
     async fn take(&self, need: Need) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.units).acquire_many_owned(self.units(need)).await.ok()
+        let (semaphore, units) = self.semaphore(need);
+        semaphore.acquire_many_owned(units).await.ok()
     }
 }
 
+/// How much memory an upload that streams may take, of a budget of so many bytes: the store's parts and
+/// the chunks on their way to it. Whoever opens the store sets the size of its parts by this.
+pub fn memory_per_stream(budget: u64) -> u64 {
+    (budget / 4).clamp(STREAM_LEAST, STREAM_MOST)
+}
+
+/// Less than this does not do: parts have 5 MiB at least.
+const STREAM_LEAST: u64 = 24 << 20;
+/// More than this makes nothing faster.
+const STREAM_MOST: u64 = 104 << 20;
+
 /// Memory that an upload takes.
 #[derive(Debug, Clone, Copy)]
-struct Need {
-    /// All of it.
-    bytes: u64,
-    /// The largest image that is held in memory; 0: it is spooled.
-    image: u64,
+enum Need {
+    Memory {
+        /// All of it.
+        bytes: u64,
+        /// The largest image that may be held.
+        image: u64,
+    },
+    /// The image is spooled, and the object made as it is sent.
+    Stream,
+}
+
+impl Need {
+    fn largest_image(self) -> u64 {
+        match self {
+            Self::Memory { image, .. } => image,
+            Self::Stream => 0,
+        }
+    }
 }
 
 /// What the capture of a database gave, ready to be sent.
@@ -129,6 +164,19 @@ pub(crate) struct Target {
     pub(crate) stem: KeyStem,
 }
 
+/// An attempt to back a database up.
+pub(crate) struct Attempt {
+    pub(crate) outcome: Outcome,
+    /// Whether a request to write was made (or may have been).
+    pub(crate) sent: bool,
+}
+
+impl Attempt {
+    fn unsent(outcome: Outcome) -> Self {
+        Self { outcome, sent: false }
+    }
+}
+
 /// Why there is no outcome to record.
 #[derive(Debug)]
 pub(crate) enum Stop {
@@ -145,20 +193,19 @@ impl Workshop {
         self: &Arc<Self>,
         id: DatabaseId,
         last: Option<LastBackup>,
-    ) -> Result<Outcome, Stop> {
+    ) -> Result<Attempt, Stop> {
         let target = match self.target(id) {
             Ok(Some(target)) => Arc::new(target),
-            Ok(None) => return Ok(Outcome::Vanished),
-            Err(failure) => return Ok(Outcome::Failed(failure)),
+            Ok(None) => return Ok(Attempt::unsent(Outcome::Vanished)),
+            Err(failure) => return Ok(Attempt::unsent(Outcome::Failed(failure))),
         };
-        let (prepared, _memory) = match self.prepare(&target, last.as_ref()).await {
-            Ok(prepared) => prepared,
-            Err(Unprepared::Outcome(outcome)) => return Ok(outcome),
+        match self.prepare(&target, last.as_ref()).await {
+            Ok((prepared, _memory)) => self.put(&target, prepared, last).await,
+            Err(Unprepared::Outcome(outcome)) => Ok(Attempt::unsent(outcome)),
             Err(Unprepared::Unchanged(digest, settled)) => {
-                return Ok(Outcome::Unchanged { digest, settled });
+                Ok(Attempt::unsent(Outcome::Unchanged { digest, settled }))
             }
-        };
-        self.put(&target, prepared, last).await
+        }
     }
 
     /// Does all that [`Self::back_up`] does but for the write, and tells what that would have been.
@@ -254,7 +301,8 @@ impl Workshop {
         let at_once = move |workshop: &Self, target: &Target| {
             let need = workshop.memory.need(size_bound(&target.real));
             let Some(memory) = workshop.memory.take_now(need) else { return Ok(Err(need)) };
-            workshop.capture(target, need.image, content).map(|prepared| Ok((prepared, memory)))
+            let prepared = workshop.capture(target, need.largest_image(), content)?;
+            Ok(Ok((prepared, memory)))
         };
         let need = match self.blocking(target, at_once).await? {
             Ok(prepared) => return Ok(prepared),
@@ -264,8 +312,9 @@ impl Workshop {
         drop(turn);
         let memory = self.memory.take(need).await.ok_or_else(stopping)?;
         let _turn = self.captures.acquire().await.map_err(|_| stopping())?;
-        let work =
-            move |workshop: &Self, target: &Target| workshop.capture(target, need.image, content);
+        let work = move |workshop: &Self, target: &Target| {
+            workshop.capture(target, need.largest_image(), content)
+        };
         Ok((self.blocking(target, work).await?, memory))
     }
 
@@ -320,8 +369,8 @@ impl Workshop {
             if let Some((digest, settled)) = unchanged(content) {
                 return Err(Unprepared::Unchanged(digest, settled));
             }
-            let (object, footer) =
-                object::encode(bytes, fields.clone()).map_err(|error| io(&error))?;
+            let (object, footer) = object::encode_hashed(bytes, content, fields.clone())
+                .map_err(|error| io(&error))?;
             (content, PreparedBody::Object(object.into(), Box::new(footer)))
         } else {
             let mut hasher = ContentHasher::default();
@@ -340,7 +389,7 @@ impl Workshop {
         target: &Target,
         prepared: Prepared,
         last: Option<LastBackup>,
-    ) -> Result<Outcome, Stop> {
+    ) -> Result<Attempt, Stop> {
         let hour = Hour::of(prepared.fields.captured_at);
         let damage: Option<Box<str>> = match &prepared.fields.check {
             ultrasimple_core::CheckResult::Failed(found) => Some(found.as_str().into()),
@@ -348,7 +397,8 @@ impl Workshop {
         };
         let here = last.filter(|last| last.hour == hour);
         if damage.is_some() && here.as_ref().is_some_and(|last| last.damage.is_none()) {
-            return Ok(Outcome::Failed(put::would_replace_good(damage.as_deref())));
+            let failure = put::would_replace_good(damage.as_deref());
+            return Ok(Attempt::unsent(Outcome::Failed(failure)));
         }
         let put = self.put_of(target, &prepared, here.map(|last| last.etag));
         let Prepared { digest, settled, content, body, .. } = prepared;
@@ -360,12 +410,14 @@ impl Workshop {
                 }
                 stored.etag
             }
-            Err(put::PutError::Failed(failure)) => return Ok(Outcome::Failed(failure)),
+            Err(put::PutError::Failed(failure)) => {
+                return Ok(Attempt { outcome: Outcome::Failed(failure), sent: true });
+            }
             Err(put::PutError::Fenced(footer)) => return Err(Stop::Fenced(*footer)),
         };
         let stored_at = self.clock.monotonic();
         let backup = LastBackup { content, hour, etag, damage, stored_at };
-        Ok(Outcome::Stored { digest, settled, backup })
+        Ok(Attempt { outcome: Outcome::Stored { digest, settled, backup }, sent: true })
     }
 }
 

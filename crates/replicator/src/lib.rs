@@ -30,6 +30,7 @@ mod uploader;
 use ultrasimple_sqlite::CaptureError;
 use ultrasimple_store::StoreError;
 
+pub use backup::memory_per_stream;
 pub use builder::{BuildError, ReplicatorBuilder};
 pub use dry_run::{DryRunAction, DryRunLine};
 pub use options::ReplicatorOptions;

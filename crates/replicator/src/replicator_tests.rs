@@ -333,6 +333,22 @@ async fn a_store_that_is_down_is_not_asked_for_every_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_failing_comes_last_and_costs_no_budget() {
+    let world = World::new().await;
+    for i in 0..9 {
+        std::fs::write(world.data(&format!("bad{i}.db")), "not a database".repeat(99)).unwrap();
+    }
+    let replicator = world.builder().concurrent(1).put_budget(Some(60)).build().unwrap();
+    let mut session = Session::start(replicator).await;
+    // A day's worth is two requests: the bad ones must not use them up.
+    assert_eq!(session.cycle().await.failed, 9);
+    world.clock.advance(Duration::from_secs(15));
+    drop(world.bank("good.db"));
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.failed), (1, 9));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn when_an_actor_fails_all_begin_anew() {
     let world = World::new().await;
     let mut bank = world.bank("a.db");

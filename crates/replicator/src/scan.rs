@@ -35,6 +35,8 @@ pub(crate) struct Scan {
     pub(crate) problems: Vec<Problem>,
     /// How many databases are known now.
     pub(crate) databases: usize,
+    /// Known directories that had to be listed.
+    pub(crate) listed: usize,
     /// Patterns that matched nothing.
     pub(crate) empty_patterns: Vec<String>,
 }
@@ -56,8 +58,10 @@ pub(crate) struct VolumeScanner {
     key_of: KeyOf,
     filesystems: walk::Filesystems,
     threads: usize,
-    /// How many scans in a row showed a loss of this many databases.
-    suspected_loss: (usize, u32),
+    /// How many scans in a row showed a loss that looks like a lost mount.
+    suspected_losses: u32,
+    /// As of the last scan that found databases new or gone.
+    empty_patterns: Option<Vec<String>>,
 }
 
 impl VolumeScanner {
@@ -70,7 +74,8 @@ impl VolumeScanner {
             key_of,
             filesystems: walk::Filesystems::default(),
             threads: threads.max(1),
-            suspected_loss: (0, 0),
+            suspected_losses: 0,
+            empty_patterns: None,
         }
     }
 
@@ -101,31 +106,27 @@ impl VolumeScanner {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
             apply::suspicious_loss(&findings, &table, &self.patterns)
         };
-        let refused = match loss {
-            Some(loss) if !self.believe(loss.databases) => Some(loss),
-            _ => None,
-        };
+        // A lost mount that lasts longer than what is believed costs nothing but attention: backups of
+        // vanished databases are kept.
+        self.suspected_losses = if loss.is_some() { self.suspected_losses + 1 } else { 0 };
+        let refused = loss.filter(|_| self.suspected_losses <= SCANS_TO_BELIEVE_A_LOSS);
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let mut scan = Scan::default();
         match refused {
             Some(loss) => {
-                apply::digests_only(findings, &mut table, &mut scan);
+                apply::without_losses(findings, &mut table, &mut scan);
                 scan.problems.push(loss.problem());
             }
             None => apply::all(findings, &mut table, &mut scan),
         }
         scan.databases = table.len();
-        scan.empty_patterns = apply::patterns_without_match(&table, &self.patterns);
+        drop(table);
+        if scan.appeared > 0 || !scan.gone.is_empty() || self.empty_patterns.is_none() {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            self.empty_patterns = Some(apply::patterns_without_match(&table, &self.patterns));
+        }
+        scan.empty_patterns = self.empty_patterns.clone().unwrap_or_default();
         Ok(scan)
-    }
-
-    /// Whether a loss of so many databases was seen often enough to be meant. A lost mount that lasts
-    /// longer than that costs nothing but attention: backups of vanished databases are kept.
-    fn believe(&mut self, databases: usize) -> bool {
-        let (seen, times) = self.suspected_loss;
-        let times = if seen == databases { times + 1 } else { 1 };
-        self.suspected_loss = (databases, times);
-        times > SCANS_TO_BELIEVE_A_LOSS
     }
 }
 

@@ -71,7 +71,7 @@ struct Active {
     offered: bool,
     /// The last fingerprint seen since it was offered.
     seen: Option<FingerprintDigest>,
-    failing: Option<Failing>,
+    failing: Option<Box<Failing>>,
 }
 
 /// A database to be backed up.
@@ -80,7 +80,9 @@ pub(crate) struct Offer {
     pub(crate) id: DatabaseId,
     /// Since when its oldest change has been waiting (monotonic clock).
     pub(crate) since: Duration,
-    pub(crate) last: Option<LastBackup>,
+    pub(crate) last: Option<Box<LastBackup>>,
+    /// The last attempt failed.
+    pub(crate) has_failed: bool,
 }
 
 /// A shard at a glance.
@@ -145,12 +147,13 @@ impl Shard {
     pub(crate) fn offers(&mut self, now: Duration, min_interval: Duration) -> Vec<Offer> {
         let mut offers = Vec::new();
         for (&id, active) in &mut self.active {
-            let last = self.held.get(id).map(|held| held.backup);
+            let last = self.held.get(id).map(|held| Box::new(held.backup));
             let rests = last.as_ref().is_some_and(|last| last.stored_at + min_interval > now);
             if !active.offered && !rests {
                 active.offered = true;
                 active.seen = None;
-                offers.push(Offer { id, since: active.since, last });
+                let has_failed = active.failing.is_some();
+                offers.push(Offer { id, since: active.since, last, has_failed });
             }
         }
         offers
@@ -167,12 +170,17 @@ impl Shard {
             Outcome::Failed(failure) => {
                 let attempts = active.failing.as_ref().map_or(0, |failing| failing.attempts);
                 let since = active.failing.as_ref().map_or(now, |failing| failing.since);
-                active.failing = Some(Failing { failure, since, attempts: attempts + 1 });
+                let failing = Failing { failure, since, attempts: attempts + 1 };
+                active.failing = Some(Box::new(failing));
                 return;
             }
             Outcome::Vanished | Outcome::Deferred => return,
         };
         self.active.remove(&id);
+        if self.active.is_empty() {
+            // After a first cycle nearly all databases are at rest, for good.
+            self.active.shrink_to_fit();
+        }
         let backup = backup.or_else(|| self.held.get(id).map(|held| held.backup));
         if let Some(backup) = backup {
             self.held.insert(id, Held { digest, backup });
@@ -203,7 +211,7 @@ impl Shard {
 
     /// Why a database is failing, if it is.
     pub(crate) fn failing(&self, id: DatabaseId) -> Option<Failing> {
-        let attempt = self.active.get(&id).and_then(|active| active.failing.clone());
+        let attempt = self.active.get(&id).and_then(|active| active.failing.as_deref().cloned());
         attempt.or_else(|| damage(&self.held.get(id)?.backup))
     }
 }

@@ -16,7 +16,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, Spawn
 use tokio_util::sync::CancellationToken;
 
 use crate::CycleError;
-use crate::backup::{Stop, Workshop};
+use crate::backup::{Attempt, Stop, Workshop};
 use crate::flow::{AdaptiveLimit, PutBudget};
 use crate::node::Halt;
 use crate::shard::{Failure, Offer, Outcome};
@@ -136,9 +136,10 @@ struct State {
     waiting: Vec<RpcReplyPort<()>>,
 }
 
-/// The largest exposure is the greatest; among equals, the first to arrive.
+/// First what has not failed yet, then what has: the hopeless must not starve the others (R7). Among those,
+/// the largest exposure; among equals, the first to arrive.
 struct Queued {
-    order: Reverse<(Duration, u64)>,
+    order: Reverse<(bool, Duration, u64)>,
     owner: ShardOwner,
     offer: Offer,
 }
@@ -195,7 +196,7 @@ impl Actor for UploaderActor {
             Message::Offer(owner, offers) => {
                 for offer in offers {
                     state.arrivals += 1;
-                    let order = Reverse((offer.since, state.arrivals));
+                    let order = Reverse((offer.has_failed, offer.since, state.arrivals));
                     state.queue.push(Queued { order, owner: owner.clone(), offer });
                 }
             }
@@ -209,13 +210,19 @@ impl Actor for UploaderActor {
             }
             Message::NewCycle => state.failures_in_a_row = 0,
             Message::Refilled => state.awaiting_refill = false,
-            Message::WhenIdle(reply) => state.waiting.push(reply),
+            Message::WhenIdle(reply) => {
+                state.waiting.retain(|waiting| !waiting.is_closed());
+                state.waiting.push(reply);
+            }
             Message::Drain(reply) => {
                 state.draining = true;
                 state.waiting.push(reply);
             }
         }
         state.begin(&myself);
+        if state.queue.is_empty() {
+            state.queue.shrink_to_fit();
+        }
         if state.in_flight == 0 && state.queue.is_empty() {
             for reply in state.waiting.drain(..) {
                 let _ = reply.send(());
@@ -284,20 +291,23 @@ struct Upload {
 
 impl Upload {
     async fn run(self, owner: ShardOwner, Offer { id, last, .. }: Offer) -> Ended {
+        let last = last.map(|last| *last);
         let attempt = AssertUnwindSafe(self.workshop.back_up(id, last)).catch_unwind();
-        let outcome = tokio::select! {
+        let Attempt { outcome, sent } = tokio::select! {
             biased;
-            () = self.abort.cancelled() => Outcome::Deferred,
+            // Whether a request that is given up was made, nobody knows.
+            () = self.abort.cancelled() => Attempt { outcome: Outcome::Deferred, sent: true },
             result = attempt => match result {
-                Ok(Ok(outcome)) => outcome,
+                Ok(Ok(attempt)) => attempt,
                 Ok(Err(Stop::Fenced(theirs))) => {
                     self.halt.fenced(&theirs);
-                    Outcome::Deferred
+                    Attempt { outcome: Outcome::Deferred, sent: true }
                 }
-                Err(_) => Outcome::Failed(Failure {
-                    kind: "panic",
-                    reason: "the upload panicked, which is a bug, please report it".to_owned(),
-                }),
+                Err(_) => {
+                    let reason = "the upload panicked, which is a bug, please report it".to_owned();
+                    let outcome = Outcome::Failed(Failure { kind: "panic", reason });
+                    Attempt { outcome, sent: true }
+                }
             },
         };
         let counters = &self.workshop.counters;
@@ -307,9 +317,7 @@ impl Upload {
             _ => {}
         }
         let store = StoreSays::of(&outcome);
-        let spared =
-            matches!(&outcome, Outcome::Unchanged { .. } | Outcome::Vanished | Outcome::Deferred);
         owner.settle(id, outcome);
-        Ended { store, spared }
+        Ended { store, spared: !sent }
     }
 }

@@ -8,9 +8,14 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tracing::{info, warn};
 use ultrasimple_core::config::{Bucket, RunMode, Secret, Settings, StoreSettings};
+use ultrasimple_replicator::memory_per_stream;
 use ultrasimple_store::{Capabilities, Location, S3Options, Store};
 
 use self::nowhere::Nowhere;
+
+const MIB: u64 = 1 << 20;
+/// Of a streamed object, between the thread that compresses and the store.
+const CHUNKS: u64 = 6 * MIB;
 
 /// What `-bucket` takes: the directory, when it is one, or why it does not do.
 pub(crate) fn read_bucket(word: &str) -> Result<Option<PathBuf>, String> {
@@ -65,7 +70,15 @@ fn check_parent(directory: &Path) -> anyhow::Result<()> {
 fn s3_options(settings: &Settings) -> S3Options {
     let StoreSettings { region, endpoint_url, credentials, .. } = &settings.store;
     let key = |secret: &Secret| secret.expose().to_owned();
+    // What streams keeps to its share of the memory budget: first a single PUT's worth, then two parts
+    // on their way, besides the chunks before them.
+    let stream = memory_per_stream(settings.upload.memory_budget);
+    let part_size = (stream / 8).clamp(5 * MIB, 16 * MIB);
+    let multipart_threshold = (stream - 2 * part_size - CHUNKS).clamp(part_size, 64 * MIB);
     S3Options {
+        part_size,
+        parts_in_flight: 2,
+        multipart_threshold,
         region: region.clone(),
         endpoint_url: endpoint_url.clone(),
         access_key: credentials.as_ref().map(|pair| key(&pair.access_key)),

@@ -92,6 +92,7 @@ fn bad_words_are_refused_by_name() {
             &["-concurrent", "-1"],
             &["-concurrent \"-1\": it must be a whole number from 1 to 10000"],
         ),
+        (&["-once", "-put-budget", "9"], &["-put-budget has no meaning with -once"]),
         (&["-retention-days", "7"], &["-retention-days \"7\"", "deletes nothing"]),
         (&["-retention-days", "-30"], &["-retention-days \"-30\": it must be"]),
         (&["-put-budget", "-1"], &["-put-budget \"-1\": it must be"]),

@@ -70,13 +70,7 @@ impl Running {
         if let Some(stderr) = child.stderr.take() {
             show_lines(name, stderr, sender);
         }
-        Ok(Self {
-            name,
-            child,
-            stdin,
-            lines,
-            interrupt: interrupt.clone(),
-        })
+        Ok(Self { name, child, stdin, lines, interrupt: interrupt.clone() })
     }
 
     /// Waits, for at most `limit`, for a line of which `read` makes something.
@@ -98,10 +92,7 @@ impl Running {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     let status = self.child.wait().context("wait for a child process")?;
-                    bail!(
-                        "{} ended with {status} while we waited for {what}",
-                        self.name
-                    );
+                    bail!("{} ended with {status} while we waited for {what}", self.name);
                 }
             }
         }

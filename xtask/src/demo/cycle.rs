@@ -16,9 +16,7 @@ impl Cycle {
             return None;
         }
         let field = |name: &str| {
-            let value = line
-                .split_whitespace()
-                .find_map(|word| word.strip_prefix(name))?;
+            let value = line.split_whitespace().find_map(|word| word.strip_prefix(name))?;
             value.strip_prefix('=')?.parse().ok()
         };
         Some(Self {
@@ -44,10 +42,7 @@ mod tests {
         let line = "2024-01-15T13:05:00Z  INFO Scan complete: 50 databases, 3 synced (took 78ms) \
                     databases=50 changed=4 stored=3 unchanged=1 failed=0 pending=2 bytes=77";
         let cycle = Cycle::read(line).expect("a cycle");
-        assert_eq!(
-            (cycle.changed, cycle.stored, cycle.failed, cycle.pending),
-            (4, 3, 0, 2)
-        );
+        assert_eq!((cycle.changed, cycle.stored, cycle.failed, cycle.pending), (4, 3, 0, 2));
         assert!(!cycle.is_at_rest());
         assert!(Cycle::read("INFO serving http://127.0.0.1:1/healthz and /stats").is_none());
     }

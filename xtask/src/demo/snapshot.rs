@@ -49,10 +49,7 @@ impl Snapshot {
                     .with_context(|| format!("look at {}", path.display()))?;
                 if metadata.is_dir() {
                     directories.push(path.clone());
-                    if live
-                        .iter()
-                        .any(|live| live.parent() == Some(path.as_path()))
-                    {
+                    if live.iter().any(|live| live.parent() == Some(path.as_path())) {
                         continue;
                     }
                 } else if live.iter().any(|live| belongs_to(&path, live)) {
@@ -76,10 +73,7 @@ impl Snapshot {
             match later.0.get(path) {
                 None => found.push(format!("gone: {}", path.display())),
                 Some(now) if now != facts => {
-                    found.push(format!(
-                        "changed: {}: {facts:?}, now {now:?}",
-                        path.display()
-                    ));
+                    found.push(format!("changed: {}: {facts:?}, now {now:?}", path.display()));
                 }
                 Some(_) => {}
             }

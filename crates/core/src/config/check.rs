@@ -123,7 +123,16 @@ impl<'a> Checker<'a> {
     }
 
     fn run_mode(&mut self) -> RunMode {
-        match (self.switch(Setting::DryRun), self.switch(Setting::Once)) {
+        let (dry, once) = (self.switch(Setting::DryRun), self.switch(Setting::Once));
+        if once && let Some(given) = self.given(Setting::PutBudget) {
+            // Each start begins with a day's worth, and the cycle would wait for the next day's.
+            let name = given.origin.name(Setting::PutBudget);
+            let flag = Setting::Once.flag();
+            self.problems.push(Problem::other(format!(
+                "{name} has no meaning with {flag}, which ends when all is stored: leave one of them out"
+            )));
+        }
+        match (dry, once) {
             (true, _) => RunMode::DryRun,
             (false, true) => RunMode::Once,
             (false, false) => RunMode::Forever,

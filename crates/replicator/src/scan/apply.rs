@@ -1,7 +1,9 @@
 //! Writing what a walk found into the table, unless it looks like a lost mount.
 
-use ultrasimple_core::SourcePath;
+use std::collections::HashSet;
+
 use ultrasimple_core::pattern::PatternSet;
+use ultrasimple_core::{FingerprintDigest, SourcePath};
 
 use super::table::{DatabaseId, DirectoryId, NewEntry, Table};
 use super::walk::{Findings, NewDirectory};
@@ -48,7 +50,8 @@ pub(super) fn suspicious_loss(
         databases += relisted.gone.iter().map(|&id| table.count_below(id)).sum::<usize>();
         if let Some((_, entries)) = &relisted.listing {
             let before = table.directory(relisted.id).map_or(0, |d| d.entries().len());
-            databases += before - entries.iter().filter(|entry| entry.id.is_some()).count();
+            let stay = entries.iter().filter(|entry| entry.id.is_some()).count();
+            databases += before.saturating_sub(stay);
         }
     }
     let known = table.len();
@@ -64,20 +67,54 @@ fn is_above_a_root(directory: &[u8], patterns: &PatternSet) -> bool {
     })
 }
 
-/// Takes over changed digests, but nothing that would forget a database.
-pub(super) fn digests_only(findings: Findings, table: &mut Table, scan: &mut Scan) {
-    for (id, digest) in findings.digests {
+/// Takes over everything but the loss: what is missing is taken as still there, and every directory is
+/// listed again by the next scan.
+pub(super) fn without_losses(findings: Findings, table: &mut Table, scan: &mut Scan) {
+    let Findings { digests, relisted, problems, missing: _ } = findings;
+    take_digests(digests, table, scan);
+    scan.problems.extend(problems);
+    let mut appeared = Vec::new();
+    for relisted in relisted {
+        if let Some((_, entries)) = relisted.listing {
+            let entries = with_missing(relisted.id, entries, table);
+            set_entries(relisted.id, entries, table, scan, &mut appeared);
+        }
+        add_directories(relisted.id, relisted.appeared, table, scan, &mut appeared);
+    }
+    table.find_collisions(&appeared);
+    scan.appeared = appeared.len();
+}
+
+/// The entries of a listing, and those known before that are not among them.
+fn with_missing(id: DirectoryId, mut entries: Vec<NewEntry>, table: &Table) -> Vec<NewEntry> {
+    let listed: HashSet<_> = entries.iter().filter_map(|entry| entry.id).collect();
+    let Some(directory) = table.directory(id) else { return entries };
+    let missing = directory.entries().iter().filter(|entry| !listed.contains(&entry.id));
+    entries.extend(missing.map(|entry| NewEntry {
+        name: directory.name_of(entry).into(),
+        beside: entry.beside,
+        digest: entry.digest,
+        id: Some(entry.id),
+        changed: false,
+        key: entry.key,
+        linked: None,
+    }));
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    entries
+}
+
+fn take_digests(digests: Vec<(DatabaseId, FingerprintDigest)>, table: &mut Table, scan: &mut Scan) {
+    for (id, digest) in digests {
         table.set_digest(id, digest);
         scan.changed.push((id, digest));
     }
-    scan.problems.extend(findings.problems);
 }
 
 /// Takes over everything.
-pub(super) fn all(mut findings: Findings, table: &mut Table, scan: &mut Scan) {
-    let relisted = std::mem::take(&mut findings.relisted);
-    let mut removed = std::mem::take(&mut findings.missing);
-    digests_only(findings, table, scan);
+pub(super) fn all(findings: Findings, table: &mut Table, scan: &mut Scan) {
+    let Findings { digests, relisted, problems, missing: mut removed } = findings;
+    take_digests(digests, table, scan);
+    scan.problems.extend(problems);
     let mut appeared = Vec::new();
     let mut listings = Vec::new();
     let mut additions = Vec::new();
@@ -86,18 +123,19 @@ pub(super) fn all(mut findings: Findings, table: &mut Table, scan: &mut Scan) {
         listings.extend(relisted.listing.map(|listing| (relisted.id, listing)));
         additions.push((relisted.id, relisted.appeared));
     }
+    scan.listed = listings.len();
     scan.gone.extend(table.remove_directories(&removed));
     // Of two links to one file, the first path wins: in every run the same.
     additions.sort_by_cached_key(|&(id, _)| table.directory_path(id));
     listings.sort_by_cached_key(|&(id, _)| table.directory_path(id));
     for (id, (listed, entries)) in listings {
-        set_entries(id, entries, table, scan, &mut appeared);
-        table.set_listed(id, listed);
+        let passed_over = set_entries(id, entries, table, scan, &mut appeared);
+        table.set_listed(id, listed.unless(passed_over));
     }
     for (parent, directories) in additions {
         add_directories(parent, directories, table, scan, &mut appeared);
     }
-    if !appeared.is_empty() {
+    if !appeared.is_empty() || !scan.gone.is_empty() {
         table.find_collisions(&appeared);
     }
     scan.appeared = appeared.len();
@@ -112,31 +150,33 @@ fn add_directories(
 ) {
     for new in directories {
         let id = table.add_directory(Some(parent), &new.name, new.via_link, new.reach);
-        set_entries(id, new.entries, table, scan, appeared);
+        let passed_over = set_entries(id, new.entries, table, scan, appeared);
         if let Some(listed) = new.listed {
-            table.set_listed(id, listed);
+            table.set_listed(id, listed.unless(passed_over));
         }
         add_directories(id, new.children, table, scan, appeared);
     }
 }
 
+/// Returns whether one was passed over.
 fn set_entries(
     id: DirectoryId,
     entries: Vec<NewEntry>,
     table: &mut Table,
     scan: &mut Scan,
     appeared: &mut Vec<DatabaseId>,
-) {
+) -> bool {
     let news: Vec<_> = entries
         .iter()
         .filter(|entry| entry.changed)
         .filter_map(|entry| Some((entry.id?, entry.digest)))
         .collect();
     scan.changed.extend(news);
-    let (new, gone) = table.set_entries(id, entries);
-    scan.changed.extend(new.iter().copied());
-    appeared.extend(new.into_iter().map(|(id, _)| id));
-    scan.gone.extend(gone);
+    let placed = table.set_entries(id, entries);
+    scan.changed.extend(placed.appeared.iter().copied());
+    appeared.extend(placed.appeared.into_iter().map(|(id, _)| id));
+    scan.gone.extend(placed.gone);
+    placed.passed_over
 }
 
 /// The patterns that match none of the known databases. Costs nothing when there is one pattern, which

@@ -77,7 +77,9 @@ pub(super) fn list(
         appeared: Vec::new(),
         stay: Vec::new(),
     };
-    resolve_links(walk, reach, opened, path, &mut names, findings);
+    let all_resolved = resolve_links(walk, reach, opened, path, &mut names, findings);
+    // A link may lead somewhere later, without this directory moving.
+    listing.listed.settled &= all_resolved;
     if opened.via_link {
         drop_found_elsewhere(walk, path, &mut names.files);
     }
@@ -87,7 +89,9 @@ pub(super) fn list(
         .filter_map(|&child| walk.table.directory(child))
         .map(|child| &child.name[..])
         .collect();
+    // A directory that changes while it is read may give a name twice.
     names.directories.sort_unstable();
+    names.directories.dedup();
     for name in std::mem::take(&mut names.directories) {
         let child_path = || [&path()[..], bare(&name)].concat();
         if known_children.contains(&name[..]) {
@@ -103,6 +107,7 @@ pub(super) fn list(
     let mut all: Vec<_> = names.files.iter().map(|name| (name, false)).collect();
     all.extend(names.links.iter().map(|name| (name, true)));
     all.sort_unstable();
+    all.dedup_by(|a, b| a.0 == b.0);
     let mut buffer = Vec::with_capacity(256);
     for (name, link) in all {
         let beside = Beside {
@@ -218,6 +223,7 @@ fn drop_auxiliary(fd: &OwnedFd, files: &mut Vec<Box<[u8]>>) {
 }
 
 /// Tells links to directories from links to files, and drops links to what is found without them.
+/// Returns whether all of them led somewhere.
 fn resolve_links(
     walk: &Walk<'_>,
     reach: &Reach,
@@ -225,7 +231,8 @@ fn resolve_links(
     path: &dyn Fn() -> Vec<u8>,
     names: &mut Names,
     findings: &mut Findings,
-) {
+) -> bool {
+    let mut all_resolved = true;
     for name in std::mem::take(&mut names.links) {
         let link_path = SourcePath::from_bytes(&[&path()[..], bare(&name)].concat());
         let target = stat_at(&opened.fd, bare(&name), Follow::Yes, Freshness::Cached);
@@ -246,10 +253,17 @@ fn resolve_links(
             }
         }
         let matches = walk.patterns.matches_file(reach, bare(&name));
-        if matches && !is_walked_anyway(walk, &link_path, None) {
+        if !matches {
+            all_resolved = false;
+            let reason = "its symbolic link leads nowhere (a volume that is not mounted?)".into();
+            findings.problems.push(super::Problem { path: link_path, reason });
+            continue;
+        }
+        if !is_walked_anyway(walk, &link_path, None) {
             names.links.push(name);
         }
     }
+    all_resolved
 }
 
 /// Whether the walk finds what a link leads to under its own path as well: the same file is not taken

@@ -63,8 +63,17 @@ pub(crate) struct Listed {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) mtime_ns: i64,
-    /// Whether the mtime was old enough when the directory was listed for any later change to move it.
+    /// It moves even when a program puts the mtime back (`tar -x`, `rsync -a`).
+    pub(crate) ctime_ns: i64,
+    /// Whether these were old enough when the directory was listed for any later change to move it.
     pub(crate) settled: bool,
+}
+
+impl Listed {
+    /// The same, but to be listed again where `again` says so.
+    pub(crate) fn unless(self, again: bool) -> Self {
+        Self { settled: self.settled && !again, ..self }
+    }
 }
 
 #[derive(Debug)]
@@ -131,6 +140,17 @@ pub(crate) struct Table {
     collisions: HashMap<NonZeroKey, Vec<DatabaseId>>,
     /// Databases reached through symbolic links, by device and inode: each is taken once.
     linked: HashMap<(u64, u64), DatabaseId>,
+    links: HashMap<DatabaseId, (u64, u64)>,
+}
+
+/// What became of the databases of a directory.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) appeared: Vec<(DatabaseId, FingerprintDigest)>,
+    pub(crate) gone: Vec<DatabaseId>,
+    /// One is the same file as another, reached through another link: it was left out, until the other
+    /// is gone.
+    pub(crate) passed_over: bool,
 }
 
 impl Table {
@@ -205,8 +225,15 @@ impl Table {
         sharing.iter().copied().filter(|&other| other != id).collect()
     }
 
-    /// Finds out who shares a key with one of `new`. To be called after databases appeared.
+    /// Finds out who shares a key with whom. To be called after databases appeared (`new`) or went.
     pub(crate) fn find_collisions(&mut self, new: &[DatabaseId]) {
+        let mut collisions = std::mem::take(&mut self.collisions);
+        collisions.values_mut().for_each(|ids| ids.retain(|&id| self.place(id).is_some()));
+        collisions.retain(|_, ids| ids.len() > 1);
+        self.collisions = collisions;
+        if new.is_empty() {
+            return;
+        }
         let keys: HashSet<_> =
             new.iter().filter_map(|&id| self.entry(id).and_then(|entry| entry.key)).collect();
         let mut groups: HashMap<NonZeroKey, Vec<DatabaseId>> = HashMap::new();
@@ -275,12 +302,8 @@ impl Table {
     }
 
     /// Replaces the databases of a directory. `entries` are sorted by name; those whose number is not
-    /// among them are gone. Returns the new ones, with their digests, and those that are gone.
-    pub(crate) fn set_entries(
-        &mut self,
-        id: DirectoryId,
-        entries: Vec<NewEntry>,
-    ) -> (Vec<(DatabaseId, FingerprintDigest)>, Vec<DatabaseId>) {
+    /// among them are gone.
+    pub(crate) fn set_entries(&mut self, id: DirectoryId, entries: Vec<NewEntry>) -> Placed {
         let kept: std::collections::HashSet<_> = entries.iter().filter_map(|e| e.id).collect();
         let old = self.directory(id).map_or(&[][..], Directory::entries);
         let mut gone: Vec<_> = old.iter().map(|e| e.id).filter(|id| !kept.contains(id)).collect();
@@ -290,11 +313,13 @@ impl Table {
         let mut names = Vec::with_capacity(entries.iter().map(|e| e.name.len()).sum());
         let mut placed = Vec::with_capacity(entries.len());
         let mut appeared = Vec::new();
+        let mut passed_over = false;
         for new in entries {
             let is_taken = |linked: &(u64, u64)| {
                 self.linked.get(linked).is_some_and(|&taken| Some(taken) != new.id)
             };
             if new.linked.as_ref().is_some_and(is_taken) {
+                passed_over = true;
                 if let Some(known) = new.id {
                     self.forget(known);
                     gone.push(known);
@@ -304,7 +329,9 @@ impl Table {
             let index = u32::try_from(placed.len()).unwrap_or(u32::MAX);
             let database = new.id.unwrap_or_else(|| self.new_database());
             if let Some(linked) = new.linked {
+                self.unlink(database);
                 self.linked.insert(linked, database);
+                self.links.insert(database, linked);
             }
             if let Some(slot) = self.databases.get_mut(database.index as usize) {
                 slot.place = Some((id, index));
@@ -326,7 +353,7 @@ impl Table {
             directory.names = names.into();
             directory.entries = placed.into();
         }
-        (appeared, gone)
+        Placed { appeared, gone, passed_over }
     }
 
     /// Removes directories with all below them and returns the databases that were there.
@@ -352,11 +379,6 @@ impl Table {
             }
         }
         gone
-    }
-
-    /// Has every directory listed again by the next scan.
-    pub(crate) fn list_all_again(&mut self) {
-        self.directories.iter_mut().flatten().for_each(|directory| directory.listed = None);
     }
 
     /// How many databases are in a directory and all below it.
@@ -388,16 +410,14 @@ impl Table {
         {
             slot.generation = slot.generation.wrapping_add(1);
             self.free_databases.push(id.index);
-            if !self.collisions.is_empty() {
-                self.collisions.values_mut().for_each(|ids| ids.retain(|&other| other != id));
-                self.collisions.retain(|_, ids| ids.len() > 1);
-            }
-            let linked = self.linked.len();
-            self.linked.retain(|_, &mut other| other != id);
-            if self.linked.len() < linked {
-                // Another link to the same file may have been passed over.
-                self.list_all_again();
-            }
+            self.unlink(id);
+        }
+    }
+
+    /// Forgets which file a database was, that was reached through a link.
+    fn unlink(&mut self, id: DatabaseId) {
+        if let Some(linked) = self.links.remove(&id) {
+            self.linked.remove(&linked);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! so that nothing depends on how fast the machine is.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -142,25 +142,32 @@ fn a_change_whose_mtime_was_put_back_is_seen() {
     assert_eq!(fleet.changed(), ["t.db"]);
 }
 
-/// A directory whose mtime has not moved is not listed again: shown by a file that a listing would find.
+/// A directory whose times have not moved is not listed again.
 #[test]
 fn an_unmoved_directory_is_not_listed_and_a_racy_one_is() {
     let mut fleet = Fleet::new(&["d/*.db"]);
     fleet.write("d/a.db", "1");
-    fleet.age("d", 1_000);
-    assert_eq!(fleet.changed(), ["d/a.db"]);
+    fleet.scan();
+    fleet.write("d/a.db", "22");
+    let scan = fleet.scan();
+    assert_eq!((scan.changed.len(), scan.listed), (1, 0));
     fleet.write("d/b.db", "1");
-    fleet.age("d", 1_000);
-    assert_eq!(fleet.changed(), NOTHING, "it was listed although its mtime is as it was");
-    fleet.age("d", 2_000);
-    assert_eq!(fleet.changed(), ["d/b.db"]);
-    // Listed within a tick of its mtime: a further change might not move it.
-    let mtime_ns = 5_000 * 1_000_000_000;
-    fleet.age("d", 5_000);
-    fleet.scanner.scan(mtime_ns + 1_000_000).unwrap();
+    let scan = fleet.scan();
+    assert_eq!((scan.changed.len(), scan.listed), (1, 1));
+    // New files, and the mtime put back, as `tar` and `rsync` do.
+    let mtime = fs::metadata(fleet.path("d")).unwrap().modified().unwrap();
     fleet.write("d/c.db", "1");
-    fleet.age("d", 5_000);
+    fs::File::open(fleet.path("d")).unwrap().set_modified(mtime).unwrap();
     assert_eq!(fleet.changed(), ["d/c.db"]);
+    // Listed within a tick of its last change, or changed after the scan began: a further change might
+    // not move its times.
+    fleet.write("d/e.db", "1");
+    let metadata = fs::metadata(fleet.path("d")).unwrap();
+    let ctime_ns = metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec();
+    for now in [ctime_ns + 1_000_000, ctime_ns - 5_000_000_000] {
+        assert_eq!(fleet.scanner.scan(now).unwrap().listed, 1);
+    }
+    assert_eq!((fleet.scan().listed, fleet.scan().listed), (1, 0));
 }
 
 #[test]
@@ -207,11 +214,45 @@ fn links_are_resolved_and_no_file_is_taken_twice() {
     fleet.write("away/far.db-wal", "ww");
     fleet.write("away/dir/x.db-wal", "w");
     assert_eq!(fleet.changed(), ["l/one/x.db", "t/far1.db"]);
-    // When the first link goes, the second takes over (after one more listing).
+    // When the first link goes, the second takes over.
     fs::remove_file(fleet.path("t/far1.db")).unwrap();
-    let first = fleet.changed();
-    let second = fleet.changed();
-    assert_eq!([first, second].concat(), ["t/far2.db"]);
+    assert_eq!(fleet.changed(), ["t/far2.db"]);
+}
+
+/// The numbers of files below a link are used again by the file system.
+#[test]
+fn a_replaced_file_below_a_link_leaves_nothing_behind() {
+    let mut fleet = Fleet::new(&["l/*.db"]);
+    fleet.write("away/a.db", "1");
+    fleet.write("away/b.db", "1");
+    symlink(fleet.path("away"), fleet.path("l")).unwrap();
+    assert_eq!(fleet.changed(), ["l/a.db", "l/b.db"]);
+    for _ in 0..20 {
+        for name in ["away/a.db", "away/b.db"] {
+            fs::remove_file(fleet.path(name)).unwrap();
+        }
+        fleet.write("away/b.db", "2");
+        fleet.write("away/a.db", "2");
+        fleet.scan();
+        let scan = fleet.scan();
+        assert_eq!(scan.databases, 2, "one was taken for the other");
+    }
+}
+
+#[test]
+fn a_directory_that_could_not_be_read_at_first_is_found_later() {
+    let mut fleet = Fleet::new(&["*/sub/*.db", "v/*.db"]);
+    fleet.write("a/sub/t.db", "1");
+    // To be mounted later.
+    symlink(fleet.path("far/off/mnt"), fleet.path("v")).unwrap();
+    symlink(fleet.path("far/off/mnt2"), fleet.path("w")).unwrap();
+    let scan = fleet.scan();
+    assert_eq!(fleet.names(&scan), ["a/sub/t.db"]);
+    assert!(scan.problems.iter().any(|p| p.path.to_string().ends_with("/w")), "{scan:?}");
+    assert!(!fleet.scan().problems.is_empty(), "it is told as long as it lasts");
+    fleet.write("far/off/mnt/t.db", "1");
+    fleet.write("far/off/mnt2/sub/t.db", "1");
+    assert_eq!(fleet.changed(), ["v/t.db", "w/sub/t.db"]);
 }
 
 #[test]
@@ -273,10 +314,16 @@ fn a_lost_mount_is_not_a_deletion() {
     fs::create_dir(fleet.path("data")).unwrap();
     let scan = fleet.scan();
     assert_eq!((scan.gone.len(), scan.databases, scan.problems.len()), (0, 10, 1));
+    // What appears and changes elsewhere is seen nonetheless.
+    fleet.write("data/new/t.db", "1");
+    let scan = fleet.scan();
+    assert_eq!((fleet.names(&scan), scan.databases), (vec!["data/new/t.db".to_owned()], 11));
+    fs::remove_dir_all(fleet.path("data/new")).unwrap();
     // It is back: nothing has changed.
     fs::remove_dir(fleet.path("data")).unwrap();
     fs::rename(fleet.path("away"), fleet.path("data")).unwrap();
-    assert_eq!(fleet.changed(), NOTHING);
+    let scan = fleet.scan();
+    assert_eq!((scan.changed.len(), scan.databases), (0, 10));
     // Less than half is believed at once.
     for i in 0..4 {
         fs::remove_file(fleet.path(&format!("data/{i}/t.db"))).unwrap();
@@ -342,6 +389,26 @@ fn two_databases_with_one_key_know_of_each_other() {
     fs::remove_file(fleet.path("t")).unwrap();
     fleet.scan();
     assert_eq!(sharing(new), []);
+}
+
+/// A journal comes and goes, so that every change is found by a listing, even while half is gone.
+#[test]
+fn changes_are_seen_while_a_loss_is_not_believed() {
+    let mut fleet = Fleet::new(&["*.db"]);
+    for name in ["a.db", "b.db", "c.db", "d.db"] {
+        fleet.write(name, "1");
+    }
+    fleet.changed();
+    for name in ["a.db", "b.db", "d.db"] {
+        fs::remove_file(fleet.path(name)).unwrap();
+    }
+    for i in 0..3 {
+        fleet.write("c.db", &"c".repeat(i + 2));
+        fleet.write(&format!("{i}.db"), "1");
+        let scan = fleet.scan();
+        assert_eq!(scan.problems.len(), 1);
+        assert_eq!(fleet.names(&scan), [format!("{i}.db"), "c.db".to_owned()]);
+    }
 }
 
 #[test]

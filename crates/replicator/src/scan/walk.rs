@@ -142,6 +142,7 @@ impl Walk<'_> {
     }
 
     fn work(&self, shared: &Shared) -> Findings {
+        let _alarm = Alarm(shared);
         let mut findings = Findings::default();
         let mut buffers = listing::Buffers::default();
         let mut own = Vec::new();
@@ -255,8 +256,6 @@ impl Walk<'_> {
             return Ok(None);
         }
         let via_link = parent.via_link || link;
-        let opened = self.open(&parent.fd, name, via_link, path)?;
-        let Some(opened) = opened else { return Ok(None) };
         let mut new = NewDirectory {
             name: name.into(),
             via_link,
@@ -264,6 +263,15 @@ impl Walk<'_> {
             listed: None,
             entries: Vec::new(),
             children: Vec::new(),
+        };
+        let opened = match self.open(&parent.fd, name, via_link, path) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return Ok(None),
+            // Known from now on, so that every scan tries it again.
+            Err(error) => {
+                findings.problems.push(problem(&path(), &error));
+                return Ok(Some(new));
+            }
         };
         let with_slash = || [&path()[..], b"/"].concat();
         match self.patterns.look(&new.reach) {
@@ -278,11 +286,15 @@ impl Walk<'_> {
                 }
             }
             Look::List => {
-                let listed =
-                    listing::list(self, None, &new.reach, &opened, &with_slash, findings, buffers)?;
-                new.listed = Some(listed.listed);
-                new.entries = listed.entries;
-                new.children = listed.appeared;
+                let reach = &new.reach;
+                match listing::list(self, None, reach, &opened, &with_slash, findings, buffers) {
+                    Ok(listed) => {
+                        new.listed = Some(listed.listed);
+                        new.entries = listed.entries;
+                        new.children = listed.appeared;
+                    }
+                    Err(error) => findings.problems.push(problem(&path(), &error)),
+                }
             }
         }
         Ok(Some(new))
@@ -360,10 +372,12 @@ impl Walk<'_> {
 
     /// When a directory was listed, and whether any later change will move its mtime.
     pub(super) fn listed(&self, opened: &Opened) -> Listed {
-        let stamp = &opened.stamp;
-        let tick = timestamp_tick(opened.kind, stamp).as_nanos();
-        let settled = u128::from(stamp.mtime_ns.abs_diff(self.now_ns)) > tick;
-        Listed { device: stamp.device, inode: stamp.inode, mtime_ns: stamp.mtime_ns, settled }
+        let FileStamp { device, inode, mtime_ns, ctime_ns, .. } = opened.stamp;
+        let tick = timestamp_tick(opened.kind, &opened.stamp).as_nanos();
+        let tick_ns = i64::try_from(tick).unwrap_or(i64::MAX);
+        // Seen from the start of the scan: what changed after it may be changing still.
+        let settled = self.now_ns.saturating_sub(mtime_ns.max(ctime_ns)) > tick_ns;
+        Listed { device, inode, mtime_ns, ctime_ns, settled }
     }
 }
 
@@ -375,7 +389,7 @@ fn is_current(directory: &Directory, opened: &Opened) -> bool {
         listed.settled
             && opened.kind == FilesystemKind::Local
             && (listed.device, listed.inode) == (stamp.device, stamp.inode)
-            && listed.mtime_ns == stamp.mtime_ns
+            && (listed.mtime_ns, listed.ctime_ns) == (stamp.mtime_ns, stamp.ctime_ns)
     })
 }
 
@@ -427,6 +441,20 @@ pub(super) fn problem(path: &[u8], error: &io::Error) -> Problem {
     Problem { path: SourcePath::from_bytes(path), reason }
 }
 
+/// When a worker panics, the others are told: they would wait for it for ever.
+struct Alarm<'a>(&'a Shared);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut guard = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            guard.0.clear();
+            guard.1 = self.0.workers;
+            self.0.wake.notify_all();
+        }
+    }
+}
+
 impl Shared {
     /// Waits for a task. `None` when all workers wait: nothing is left to do.
     fn take(&self) -> Option<Task> {
@@ -438,7 +466,7 @@ impl Shared {
                 guard.1 -= 1;
                 break Some(task);
             }
-            if guard.1 == self.workers {
+            if guard.1 >= self.workers {
                 self.wake.notify_all();
                 break None;
             }
