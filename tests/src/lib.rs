@@ -25,7 +25,7 @@ pub use bucket::Bucket;
 pub use daemon::Daemon;
 pub use mount::{Mount, is_root};
 pub use proxy::Proxy;
-pub use run::{DEADLINE, Ran, eventually, program, run};
+pub use run::{DEADLINE, Ran, clean, eventually, program, run};
 pub use turned_clock::TurnedClock;
 pub use unpack::{copy_tree, dump, sqlite3, unpack};
 pub use yard::{Yard, keep_clear_of_the_hour};

@@ -41,10 +41,10 @@ pub trait Store: Debug + Send + Sync {
     /// The longest key this store takes, in bytes, after its own prefix.
     fn max_key_bytes(&self) -> usize;
 
-    /// What the store can do. Until a [`probe`] found something else, what its kind promises.
+    /// What the store can do. Until a [`probe()`] found something else, what its kind promises.
     fn capabilities(&self) -> Capabilities;
 
-    /// Takes in what a [`probe`] found, for [`Self::capabilities`] to tell. Wrappers pass it on; a store
+    /// Takes in what a [`probe()`] found, for [`Self::capabilities`] to tell. Wrappers pass it on; a store
     /// whose capabilities cannot differ ignores it.
     fn learn(&self, found: Capabilities) {
         let _ = found;

@@ -7,7 +7,7 @@ use crate::{CountedStore, DirectoryStore, Location, S3Options, S3Store, Store, S
 /// Opens the store at `location`. All its requests are counted in `s3.counters`.
 ///
 /// For a bucket, `s3` says how to reach it (its `bucket` and `prefix` are taken from `location`), and
-/// nothing is sent yet: [`crate::probe`] finds out whether it works. A directory is created when
+/// nothing is sent yet: [`crate::probe()`] finds out whether it works. A directory is created when
 /// `create` says so.
 ///
 /// # Errors

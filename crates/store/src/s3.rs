@@ -66,7 +66,7 @@ struct Shared {
 }
 
 impl S3Store {
-    /// A store for the bucket that `options` name. Nothing is sent to it yet; [`crate::probe`] does.
+    /// A store for the bucket that `options` name. Nothing is sent to it yet; [`crate::probe()`] does.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] when an option cannot work, [`StoreError::Denied`] when there are no

@@ -1,7 +1,7 @@
 //! A proxy between a client and an HTTP server on loopback that does what networks and servers do on bad
 //! days: refuse, hang, cut, answer errors, lie.
 //!
-//! It understands just enough of HTTP/1.1 to find where messages begin and end ([`wire`]), and passes
+//! It understands just enough of HTTP/1.1 to find where messages begin and end (`wire`), and passes
 //! them on byte for byte, so that signed requests stay valid. Connections are kept alive like those of a
 //! server. Dropping it closes everything.
 
@@ -59,39 +59,25 @@ pub struct Rule {
 impl Rule {
     /// Befalls all requests.
     pub fn new(fault: Fault) -> Self {
-        Self {
-            fault,
-            method: None,
-            in_target: None,
-            every: 1,
-        }
+        Self { fault, method: None, in_target: None, every: 1 }
     }
 
     /// Only requests of this method.
     #[must_use]
     pub fn method(self, method: &'static str) -> Self {
-        Self {
-            method: Some(method),
-            ..self
-        }
+        Self { method: Some(method), ..self }
     }
 
     /// Only requests whose path or query contains this.
     #[must_use]
     pub fn target(self, contains: impl Into<String>) -> Self {
-        Self {
-            in_target: Some(contains.into()),
-            ..self
-        }
+        Self { in_target: Some(contains.into()), ..self }
     }
 
     /// Of these, only every `n`th.
     #[must_use]
     pub fn every(self, n: u64) -> Self {
-        Self {
-            every: n.max(1),
-            ..self
-        }
+        Self { every: n.max(1), ..self }
     }
 }
 
@@ -121,18 +107,9 @@ impl FaultProxy {
     pub async fn start(upstream: u16) -> io::Result<Self> {
         let [port] = crate::process::free_ports();
         let rule = Rule::new(Fault::None);
-        let state = State {
-            rule,
-            fitting: 0,
-            requests: BTreeMap::new(),
-        };
+        let state = State { rule, fitting: 0, requests: BTreeMap::new() };
         let state = Arc::new(Mutex::new(state));
-        let mut proxy = Self {
-            port,
-            upstream,
-            state,
-            accepting: None,
-        };
+        let mut proxy = Self { port, upstream, state, accepting: None };
         proxy.accept().await?;
         Ok(proxy)
     }
@@ -171,11 +148,7 @@ impl FaultProxy {
 
     /// How many requests of this method have come.
     pub fn requests(&self, method: &str) -> u64 {
-        lock(&self.state)
-            .requests
-            .get(method)
-            .copied()
-            .unwrap_or_default()
+        lock(&self.state).requests.get(method).copied().unwrap_or_default()
     }
 
     async fn accept(&mut self) -> io::Result<()> {
@@ -216,24 +189,15 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 /// Counts a request and tells what is to befall it.
 fn fault_for(state: &Mutex<State>, request: &Head) -> Fault {
     let mut state = lock(state);
-    *state
-        .requests
-        .entry(request.method().to_owned())
-        .or_default() += 1;
+    *state.requests.entry(request.method().to_owned()).or_default() += 1;
     let rule = state.rule.clone();
     let fits = rule.method.is_none_or(|method| method == request.method())
-        && rule
-            .in_target
-            .is_none_or(|text| request.target().contains(&text));
+        && rule.in_target.is_none_or(|text| request.target().contains(&text));
     if !fits {
         return Fault::None;
     }
     state.fitting += 1;
-    if state.fitting.is_multiple_of(rule.every) {
-        rule.fault
-    } else {
-        Fault::None
-    }
+    if state.fitting.is_multiple_of(rule.every) { rule.fault } else { Fault::None }
 }
 
 /// One client's connection, until either side closes it. An error ends it, as it should.
@@ -247,10 +211,7 @@ async fn relay(mut client: Wire, upstream: u16, state: &Mutex<State>) -> io::Res
     while let Some(mut request) = client.read_head().await? {
         let fault = fault_for(state, &request);
         if request.take_expectation() {
-            client
-                .stream
-                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
-                .await?;
+            client.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
         let framing = request.request_framing();
         match &fault {
@@ -302,11 +263,7 @@ async fn answer(
             break head;
         }
     };
-    let framing = if bodiless {
-        Framing::Length(0)
-    } else {
-        head.response_framing()
-    };
+    let framing = if bodiless { Framing::Length(0) } else { head.response_framing() };
     match fault {
         Fault::HangAfter => {
             client.until_closed().await?;

@@ -66,16 +66,9 @@ impl ServerProcess {
     pub fn spawn(mut command: Command, log: &Path) -> anyhow::Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let output = File::create(log).with_context(|| format!("create {}", log.display()))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = spawn_on_lasting_thread(command).with_context(|| format!("start {name}"))?;
-        Ok(Self {
-            name,
-            child,
-            log: log.to_owned(),
-        })
+        Ok(Self { name, child, log: log.to_owned() })
     }
 
     /// The process's id.
@@ -98,18 +91,10 @@ impl ServerProcess {
                 return Ok(());
             }
             if let Some(status) = self.child.try_wait()? {
-                bail!(
-                    "{} ended while starting ({status}):\n{}",
-                    self.name,
-                    self.log_tail()
-                );
+                bail!("{} ended while starting ({status}):\n{}", self.name, self.log_tail());
             }
             if SystemClock.monotonic().saturating_sub(start) > within {
-                bail!(
-                    "{} was not ready within {within:?}:\n{}",
-                    self.name,
-                    self.log_tail()
-                );
+                bail!("{} was not ready within {within:?}:\n{}", self.name, self.log_tail());
             }
             #[expect(
                 clippy::disallowed_methods,
@@ -131,10 +116,7 @@ impl ServerProcess {
         let log = std::fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
-        lines
-            .get(lines.len().saturating_sub(30)..)
-            .unwrap_or_default()
-            .join("\n")
+        lines.get(lines.len().saturating_sub(30)..).unwrap_or_default().join("\n")
     }
 }
 
@@ -168,10 +150,7 @@ pub fn find_tool(name: &str, variable: &str) -> anyhow::Result<PathBuf> {
         .iter()
         .flat_map(|path| std::env::split_paths(path).collect::<Vec<_>>())
         .map(|folder| folder.join(name));
-    match in_tools
-        .chain(in_path)
-        .find(|candidate| candidate.is_file())
-    {
+    match in_tools.chain(in_path).find(|candidate| candidate.is_file()) {
         Some(found) => Ok(found),
         None => bail!(
             "the program '{name}' is not installed: run 'cargo xtask test', which installs it, \
@@ -219,12 +198,8 @@ fn spawn_on_lasting_thread(mut command: Command) -> anyhow::Result<Child> {
         });
     }
     let (answer, child) = mpsc::channel();
-    let requests = starter
-        .lock()
-        .map_err(|_| anyhow::anyhow!("the starter's lock is poisoned"))?;
-    requests
-        .send((command, answer))
-        .context("the starter thread has ended")?;
+    let requests = starter.lock().map_err(|_| anyhow::anyhow!("the starter's lock is poisoned"))?;
+    requests.send((command, answer)).context("the starter thread has ended")?;
     drop(requests);
     Ok(child.recv().context("the starter thread has ended")??)
 }
@@ -239,11 +214,7 @@ mod tests {
         ports.sort_unstable();
         ports.dedup();
         assert_eq!(ports.len(), 8);
-        assert!(
-            ports
-                .iter()
-                .all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        );
+        assert!(ports.iter().all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()));
     }
 
     #[test]
@@ -268,21 +239,13 @@ mod tests {
         let mut command = clean_command("sh");
         command.args(["-c", "echo no such option; exit 3"]);
         let mut server = ServerProcess::spawn(command, &folder.path().join("log")).unwrap();
-        let error = server
-            .wait_ready(Duration::from_secs(20), || false)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("no such option") && error.contains("exit status: 3"),
-            "{error}"
-        );
+        let error = server.wait_ready(Duration::from_secs(20), || false).unwrap_err().to_string();
+        assert!(error.contains("no such option") && error.contains("exit status: 3"), "{error}");
     }
 
     #[test]
     fn a_missing_tool_is_told_with_the_command_that_installs_it() {
-        let error = find_tool("no-such-tool", "ULTRASIMPLE_NO_SUCH_TOOL")
-            .unwrap_err()
-            .to_string();
+        let error = find_tool("no-such-tool", "ULTRASIMPLE_NO_SUCH_TOOL").unwrap_err().to_string();
         assert!(error.contains("cargo xtask test"), "{error}");
     }
 }

@@ -34,20 +34,11 @@ pub struct Login {
 }
 
 /// May do everything.
-pub const ADMIN: Login = Login {
-    access_key: "admin",
-    secret_key: "admin-secret",
-};
+pub const ADMIN: Login = Login { access_key: "admin", secret_key: "admin-secret" };
 /// May read and list, not write.
-pub const READER: Login = Login {
-    access_key: "reader",
-    secret_key: "reader-secret",
-};
+pub const READER: Login = Login { access_key: "reader", secret_key: "reader-secret" };
 /// The server does not know it.
-pub const STRANGER: Login = Login {
-    access_key: "stranger",
-    secret_key: "stranger-secret",
-};
+pub const STRANGER: Login = Login { access_key: "stranger", secret_key: "stranger-secret" };
 
 const IDENTITIES: &str = r#"{"identities":[
   {"name":"admin","credentials":[{"accessKey":"admin","secretKey":"admin-secret"}],
@@ -97,19 +88,9 @@ impl SeaweedFs {
     }
 
     fn start_once(weed: &PathBuf) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("ultrasimple-seaweed-")
-            .tempdir()?;
-        let [
-            master,
-            master_grpc,
-            volume,
-            volume_grpc,
-            filer_port,
-            filer_grpc,
-            s3_port,
-            s3_grpc,
-        ] = free_ports::<8>();
+        let folder = tempfile::Builder::new().prefix("ultrasimple-seaweed-").tempdir()?;
+        let [master, master_grpc, volume, volume_grpc, filer_port, filer_grpc, s3_port, s3_grpc] =
+            free_ports::<8>();
         let data = folder.path().join("data");
         let identities = folder.path().join("s3.json");
         std::fs::create_dir(&data)?;
@@ -118,9 +99,7 @@ impl SeaweedFs {
         let mut command = clean_command(weed);
         // Each bucket has volumes of its own; by default it would make seven at once.
         command.env("WEED_MASTER_VOLUME_GROWTH_COPY_1", "1");
-        command
-            .current_dir(folder.path())
-            .args(["-logtostderr=true", "server"]);
+        command.current_dir(folder.path()).args(["-logtostderr=true", "server"]);
         command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]);
         command.args([
             "-master.telemetry=false",
@@ -139,14 +118,8 @@ impl SeaweedFs {
         command.args([
             format!("-dir={}", data.display()),
             format!("-s3.config={}", identities.display()),
-            format!(
-                "-filer.localSocket={}",
-                folder.path().join("filer.sock").display()
-            ),
-            format!(
-                "-s3.localSocket={}",
-                folder.path().join("s3.sock").display()
-            ),
+            format!("-filer.localSocket={}", folder.path().join("filer.sock").display()),
+            format!("-s3.localSocket={}", folder.path().join("s3.sock").display()),
             format!("-master.port={master}"),
             format!("-master.port.grpc={master_grpc}"),
             format!("-volume.port={volume}"),
@@ -157,12 +130,7 @@ impl SeaweedFs {
             format!("-s3.port.grpc={s3_grpc}"),
         ]);
         let process = ServerProcess::spawn(command, &folder.path().join("log"))?;
-        let mut server = Self {
-            process,
-            s3_port,
-            filer_port,
-            _folder: folder,
-        };
+        let mut server = Self { process, s3_port, filer_port, _folder: folder };
         // The last to come is the volume server's registration, without which nothing can be stored: a
         // file put through the filer proves it.
         server.process.wait_ready(READY_WITHIN, || {
@@ -232,10 +200,7 @@ fn status(port: u16, method: &str, path: &str, body: &str) -> anyhow::Result<u16
         Err(error) => return Err(error.into()),
     }
     let answer = String::from_utf8_lossy(&answer);
-    let status = answer
-        .split(' ')
-        .nth(1)
-        .context("no status in the answer")?;
+    let status = answer.split(' ').nth(1).context("no status in the answer")?;
     Ok(status.parse()?)
 }
 
@@ -248,10 +213,7 @@ mod tests {
         let mut server = SeaweedFs::start().unwrap();
         let bucket = server.create_bucket();
         // Not signed: refused, but by a server that is there.
-        assert_eq!(
-            status(server.port(), "GET", &format!("/{bucket}/key"), "").unwrap(),
-            403
-        );
+        assert_eq!(status(server.port(), "GET", &format!("/{bucket}/key"), "").unwrap(), 403);
         server.kill();
         assert!(status(server.port(), "GET", "/status", "").is_err());
     }

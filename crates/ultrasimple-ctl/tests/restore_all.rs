@@ -88,9 +88,16 @@ fn a_second_run_skips_what_is_right_and_refuses_what_is_not() {
     assert!(failed[0].0 == "acme/t0" && failed[0].1.contains("--force"), "{failed:?}");
     assert!(failed[1].0 == "acme/t4" && failed[1].1.contains("t4.db"), "{failed:?}");
     assert_eq!(content(&changed), "in use");
+    // The same size, and other content.
+    let flipped = bucket.out("out/data/acme/tenants/t6.db");
+    let mut bytes = fs::read(&flipped).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&flipped, &bytes).unwrap();
+    assert_eq!(run(&[]).1["failed"], 3);
+    assert_eq!(fs::read(&flipped).unwrap(), bytes);
 
     let (status, json) = run(&["--force"]);
-    assert_eq!((status, &json["restored"], &json["skipped"]), (0, &2.into(), &18.into()), "{json}");
+    assert_eq!((status, &json["restored"], &json["skipped"]), (0, &3.into(), &17.into()), "{json}");
     assert_eq!(content(&changed), "acme/t0 2024-01-15T13:05:00Z");
     assert!(!bucket.out("out/data/acme/tenants/t4.db-wal").exists());
 }

@@ -196,11 +196,10 @@ impl<'a> Checker<'a> {
                 self.refuse(Setting::Bucket, &origin, text, why);
             }
         }
-        let retention_days = self.count(Setting::RetentionDays).unwrap_or_default();
-        let retention_days = u32::try_from(retention_days).unwrap_or(u32::MAX);
+        let days = self.count(Setting::RetentionDays).and_then(|days| u32::try_from(days).ok());
+        let retention_days = days.unwrap_or(DEFAULT_RETENTION_DAYS);
         if retention_days != DEFAULT_RETENTION_DAYS
             && let Some((origin, word)) = self.word(Setting::RetentionDays)
-            && word.parse() == Ok(retention_days)
         {
             let why = "this version deletes nothing from the bucket, so that another retention than \
                        the default cannot be honoured yet: leave it out";

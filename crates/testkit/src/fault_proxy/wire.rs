@@ -33,13 +33,7 @@ impl Head {
     }
 
     fn word(&self, number: usize) -> &str {
-        self.0
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .split(' ')
-            .nth(number)
-            .unwrap_or_default()
+        self.0.lines().next().unwrap_or_default().split(' ').nth(number).unwrap_or_default()
     }
 
     pub(super) fn method(&self) -> &str {
@@ -66,10 +60,7 @@ impl Head {
         if encoding.to_ascii_lowercase().contains("chunked") {
             return Some(Framing::Chunked);
         }
-        self.header("Content-Length")?
-            .parse()
-            .ok()
-            .map(Framing::Length)
+        self.header("Content-Length")?.parse().ok().map(Framing::Length)
     }
 
     pub(super) fn request_framing(&self) -> Framing {
@@ -94,9 +85,7 @@ impl Head {
         let mut lines = self.0.split_inclusive("\r\n");
         let mut kept = lines.next().unwrap_or_default().to_owned();
         for line in lines {
-            let found = line
-                .split_once(':')
-                .is_some_and(|(n, _)| n.eq_ignore_ascii_case(name));
+            let found = line.split_once(':').is_some_and(|(n, _)| n.eq_ignore_ascii_case(name));
             if !found {
                 kept.push_str(line);
             }
@@ -125,10 +114,7 @@ impl Head {
 
 impl Wire {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            ahead: Vec::new(),
-        }
+        Self { stream, ahead: Vec::new() }
     }
 
     /// Reads more. `false` at the end of the connection.
@@ -141,11 +127,7 @@ impl Wire {
     }
 
     async fn need(&mut self) -> io::Result<()> {
-        if self.more().await? {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
-        }
+        if self.more().await? { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     /// The next message's head. `None` when the other side has closed between messages.
@@ -175,8 +157,7 @@ impl Wire {
         match framing {
             Framing::Length(length) => self.copy_exactly(length, to, &mut limit).await?,
             Framing::UntilClose => loop {
-                self.copy_exactly(self.ahead.len() as u64, to, &mut limit)
-                    .await?;
+                self.copy_exactly(self.ahead.len() as u64, to, &mut limit).await?;
                 if limit == 0 || !self.more().await? {
                     break;
                 }
@@ -216,9 +197,7 @@ impl Wire {
             if self.ahead.is_empty() {
                 self.need().await?;
             }
-            let now = usize::try_from(bytes)
-                .unwrap_or(usize::MAX)
-                .min(self.ahead.len());
+            let now = usize::try_from(bytes).unwrap_or(usize::MAX).min(self.ahead.len());
             let rest = self.ahead.split_off(now);
             let piece = std::mem::replace(&mut self.ahead, rest);
             write_some(to, &piece, limit).await?;
@@ -258,10 +237,7 @@ impl Wire {
         let mut body = Vec::new();
         let mut rest = raw.as_slice();
         while let Some(end) = rest.windows(2).position(|two| two == b"\r\n") {
-            let size = rest
-                .get(..end)
-                .map(String::from_utf8_lossy)
-                .unwrap_or_default();
+            let size = rest.get(..end).map(String::from_utf8_lossy).unwrap_or_default();
             let size = usize::from_str_radix(size.trim(), 16).unwrap_or_default();
             let Some(chunk) = rest.get(end + 2..end + 2 + size) else {
                 break;
@@ -289,9 +265,7 @@ async fn write_some(
     bytes: &[u8],
     limit: &mut u64,
 ) -> io::Result<()> {
-    let now = usize::try_from(*limit)
-        .unwrap_or(usize::MAX)
-        .min(bytes.len());
+    let now = usize::try_from(*limit).unwrap_or(usize::MAX).min(bytes.len());
     to.write_all(bytes.get(..now).unwrap_or_default()).await?;
     *limit -= now as u64;
     Ok(())
@@ -310,23 +284,11 @@ mod tests {
         let put = head("PUT /b/k?x=1 HTTP/1.1\nHost: h\ncontent-length: 5\n\n");
         assert_eq!((put.method(), put.target()), ("PUT", "/b/k?x=1"));
         assert_eq!(put.request_framing(), Framing::Length(5));
-        assert_eq!(
-            head("GET / HTTP/1.1\n\n").request_framing(),
-            Framing::Length(0)
-        );
+        assert_eq!(head("GET / HTTP/1.1\n\n").request_framing(), Framing::Length(0));
         let chunked = head("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n");
-        assert_eq!(
-            (chunked.status(), chunked.response_framing()),
-            (200, Framing::Chunked)
-        );
-        assert_eq!(
-            head("HTTP/1.1 200 OK\n\n").response_framing(),
-            Framing::UntilClose
-        );
-        assert_eq!(
-            head("HTTP/1.1 204 No\n\n").response_framing(),
-            Framing::Length(0)
-        );
+        assert_eq!((chunked.status(), chunked.response_framing()), (200, Framing::Chunked));
+        assert_eq!(head("HTTP/1.1 200 OK\n\n").response_framing(), Framing::UntilClose);
+        assert_eq!(head("HTTP/1.1 204 No\n\n").response_framing(), Framing::Length(0));
     }
 
     #[test]

@@ -238,3 +238,7 @@ impl Write for Capped {
         self.file.flush()
     }
 }
+
+#[cfg(test)]
+#[path = "act_tests.rs"]
+mod tests;

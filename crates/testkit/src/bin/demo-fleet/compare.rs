@@ -13,12 +13,7 @@ use crate::{Member, OPENING_BALANCE, fleet};
 /// Whether two databases hold the same.
 pub(crate) fn same(a: &Path, b: &Path) -> Result<()> {
     let (left, right) = (Content::read(a)?, Content::read(b)?);
-    ensure!(
-        left.rows == right.rows,
-        "{} and {} differ",
-        a.display(),
-        b.display()
-    );
+    ensure!(left.rows == right.rows, "{} and {} differ", a.display(), b.display());
     println!("{} rows, the same in both", right.rows.len());
     Ok(())
 }
@@ -85,9 +80,7 @@ fn compare_one(member: &Member, restored: &Path) -> Result<(Content, bool)> {
 
 /// Where `restore --all --to` puts a database: below its source path.
 fn restored_path(source: &Path, restored: &Path) -> Result<PathBuf> {
-    let source = source
-        .canonicalize()
-        .with_context(|| format!("find {}", source.display()))?;
+    let source = source.canonicalize().with_context(|| format!("find {}", source.display()))?;
     let copy = restored.join(source.strip_prefix("/").unwrap_or(&source));
     ensure!(copy.is_file(), "{} was not restored", source.display());
     Ok(copy)
@@ -135,10 +128,7 @@ impl Content {
         prove(&connection)?;
         let mut rows = all_rows(&connection, "SELECT type, name, sql FROM sqlite_schema")?;
         for table in ["account", "transfer"] {
-            rows.extend(all_rows(
-                &connection,
-                &format!("SELECT * FROM {table} ORDER BY id"),
-            )?);
+            rows.extend(all_rows(&connection, &format!("SELECT * FROM {table} ORDER BY id"))?);
         }
         let count = "SELECT count(*) FROM transfer";
         let transfers = connection.query_row(count, [], |row| row.get(0))?;
@@ -155,10 +145,7 @@ fn prove(connection: &Connection) -> Result<()> {
             Ok((row.get(0)?, row.get(1)?))
         })?;
     let expected = accounts * OPENING_BALANCE;
-    ensure!(
-        money == expected,
-        "the bank holds {money} in place of {expected}"
-    );
+    ensure!(money == expected, "the bank holds {money} in place of {expected}");
     let wrong: i64 = connection.query_row(
         "SELECT count(*) FROM account AS a WHERE balance <> ?1
              + coalesce((SELECT sum(amount) FROM transfer WHERE credit = a.id), 0)
@@ -166,10 +153,7 @@ fn prove(connection: &Connection) -> Result<()> {
         [OPENING_BALANCE],
         |row| row.get(0),
     )?;
-    ensure!(
-        wrong == 0,
-        "{wrong} balances are not the sums of their transfers"
-    );
+    ensure!(wrong == 0, "{wrong} balances are not the sums of their transfers");
     Ok(())
 }
 

@@ -85,11 +85,7 @@ fn fleet(dir: &Path) -> Vec<Member> {
                 for tenant in 0..TENANTS {
                     let path = tenants.join(format!("t{tenant:02}.db"));
                     let live = project == LIVE_PROJECT && tenant % LIVE_EVERY == 0;
-                    members.push(Member {
-                        path,
-                        number: members.len(),
-                        live,
-                    });
+                    members.push(Member { path, number: members.len(), live });
                 }
             }
         }
@@ -115,14 +111,10 @@ fn make(dir: &Path) -> Result<()> {
 
 fn make_one(member: &Member) -> Result<i64> {
     let mut connection = Connection::open(&member.path)?;
-    let mode = JOURNAL_MODES
-        .get(member.number % 2)
-        .copied()
-        .unwrap_or("delete");
+    let mode = JOURNAL_MODES.get(member.number % 2).copied().unwrap_or("delete");
     // Speed: what a crash would leave of a demo nobody needs.
-    connection.execute_batch(&format!(
-        "PRAGMA synchronous = OFF; PRAGMA journal_mode = {mode};"
-    ))?;
+    connection
+        .execute_batch(&format!("PRAGMA synchronous = OFF; PRAGMA journal_mode = {mode};"))?;
     let accounts: i64 = if member.live { 100 } else { 4 };
     let transaction = connection.transaction()?;
     transaction.execute_batch(
@@ -134,11 +126,7 @@ fn make_one(member: &Member) -> Result<i64> {
     for id in 1..=accounts {
         transaction.execute(
             "INSERT INTO account VALUES (?1, ?2, ?3)",
-            params![
-                id,
-                format!("owner {id} of {}", member.number),
-                OPENING_BALANCE
-            ],
+            params![id, format!("owner {id} of {}", member.number), OPENING_BALANCE],
         )?;
     }
     transaction.commit()?;

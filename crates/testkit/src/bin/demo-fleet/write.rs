@@ -37,9 +37,7 @@ pub(crate) fn write(dir: &Path) -> Result<()> {
     let databases: usize = all_ready.iter().take(WRITERS).sum();
     println!("writing to {databases} databases");
     // Its end is the signal, also when whoever started us has died.
-    std::io::stdin()
-        .read_to_end(&mut Vec::new())
-        .context("wait for standard input to close")?;
+    std::io::stdin().read_to_end(&mut Vec::new()).context("wait for standard input to close")?;
     let mut commits = 0;
     for (keep_going, thread) in writers {
         drop(keep_going);
@@ -61,9 +59,7 @@ fn write_some(
             open_live(member).with_context(|| format!("open {}", member.path.display()))?;
         open.push((member, connection));
     }
-    ready
-        .send(open.len())
-        .context("report that a writer is ready")?;
+    ready.send(open.len()).context("report that a writer is ready")?;
     let mut commits = 0;
     'writing: loop {
         for (member, connection) in &mut open {
@@ -89,10 +85,7 @@ fn open_live(member: &Member) -> Result<Connection> {
     let connection = Connection::open(&member.path)?;
     // More than any reader may hold a lock; a refusal is an error, and ends the demo.
     connection.busy_timeout(Duration::from_secs(5))?;
-    let mode = JOURNAL_MODES
-        .get(member.number % JOURNAL_MODES.len())
-        .copied()
-        .unwrap_or("wal");
+    let mode = JOURNAL_MODES.get(member.number % JOURNAL_MODES.len()).copied().unwrap_or("wal");
     // Checkpoints so frequent that captures meet them.
     connection.execute_batch(&format!(
         "PRAGMA journal_mode = {mode}; PRAGMA synchronous = OFF; PRAGMA wal_autocheckpoint = 40;"
@@ -115,12 +108,7 @@ fn transfer(connection: &mut Connection, turn: i64) -> Result<()> {
         transaction.execute(change, params![credit, amount])?;
         transaction.execute(
             "INSERT INTO transfer (debit, credit, amount, note) VALUES (?1, ?2, ?3, ?4)",
-            params![
-                debit,
-                credit,
-                amount,
-                "so that an image has some pages ".repeat(4)
-            ],
+            params![debit, credit, amount, "so that an image has some pages ".repeat(4)],
         )?;
     }
     transaction.commit()?;
