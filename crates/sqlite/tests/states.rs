@@ -326,6 +326,25 @@ fn unknown_collations_are_no_damage() {
     assert!(matches!(capture.check, CheckResult::Skipped), "{:?}", capture.check);
 }
 
+/// CHECK constraints are the application's affair: functions that only it has, and rows that break them.
+#[test]
+fn check_constraints_are_no_damage() {
+    for constraint in ["x REGEXP ''a''", "length(x) = 0"] {
+        let place = Place::new();
+        let connection = rusqlite::Connection::open(place.path()).unwrap();
+        let sql = format!(
+            "CREATE TABLE t(x TEXT CHECK(length(x) > 0));
+             INSERT INTO t VALUES ('abc');
+             PRAGMA writable_schema=ON;
+             UPDATE sqlite_schema SET sql = replace(sql, 'length(x) > 0', '{constraint}');"
+        );
+        connection.execute_batch(&sql).unwrap();
+        drop(connection);
+        let capture = place.capture_untraced();
+        assert_eq!(capture.check, CheckResult::Passed, "{constraint}");
+    }
+}
+
 #[test]
 fn a_spool_limit_is_kept() {
     let place = Place::with(|options| options.spool_limit = 100_000);

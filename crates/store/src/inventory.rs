@@ -1,7 +1,7 @@
 //! What backups there are, found with nothing but the bucket (R9).
 //!
 //! Owns: turning a listing into databases and their hours. Does not own: what is in the objects (see
-//! [`crate::fetch`]). Called by the operator's tool; retention and the catalog's rebuild will be next.
+//! [`mod@crate::fetch`]). Called by the operator's tool; retention and the catalog's rebuild will be next.
 //!
 //! The keys of one database need not be neighbours in a listing: the stems `t1` and
 //! `t1-20240115-130000` share everything up to the hour, so that all of the second's keys stand between

@@ -137,7 +137,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 /// Writes one JSON document to stdout.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(crate) fn print_json(document: &impl Serialize) -> io::Result<()> {
     print(&(serde_json::to_string_pretty(document)? + "\n"))
 }
