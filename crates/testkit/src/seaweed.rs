@@ -10,19 +10,22 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use tempfile::TempDir;
 
 use crate::process::{ServerProcess, clean_command, find_tool, free_ports};
 
 const READY_WITHIN: Duration = Duration::from_mins(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const TRIES: usize = 3;
+/// Begins the name of a server's folder; the id of the process that started it follows.
+const FOLDER: &str = "ultrasimple-seaweed-";
+/// In that folder: the paths of the sockets, a line each.
+const SOCKETS: &str = "sockets";
 
 /// A user of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,11 +52,11 @@ const IDENTITIES: &str = r#"{"identities":[
 /// A running SeaweedFS with its S3 gateway, on loopback, in a temporary folder of its own.
 #[derive(Debug)]
 pub struct SeaweedFs {
-    // Dropped in this order: first the process, then its folder.
+    // Dropped in this order: first the process, then what it leaves.
     process: ServerProcess,
     s3_port: u16,
     filer_port: u16,
-    _folder: TempDir,
+    remains: Remains,
 }
 
 impl SeaweedFs {
@@ -62,10 +65,13 @@ impl SeaweedFs {
     /// # Panics
     /// When it cannot be started; the message says what to do.
     pub fn shared() -> &'static Self {
-        static SHARED: OnceLock<SeaweedFs> = OnceLock::new();
         #[expect(clippy::panic, reason = "a test cannot go on without its server")]
         SHARED.get_or_init(|| match Self::start() {
-            Ok(server) => server,
+            Ok(server) => {
+                // When this fails, the next start removes what is left.
+                let _ = atexit(end_shared);
+                server
+            }
             Err(error) => panic!("SeaweedFS, the S3 server of the tests, did not start: {error:#}"),
         })
     }
@@ -76,6 +82,7 @@ impl SeaweedFs {
     /// When its program is not installed, or it does not get ready.
     pub fn start() -> anyhow::Result<Self> {
         let weed = find_tool("weed", "ULTRASIMPLE_WEED")?;
+        Remains::sweep();
         let mut tried = Self::start_once(&weed);
         for _ in 1..TRIES {
             if tried.is_ok() {
@@ -88,18 +95,19 @@ impl SeaweedFs {
     }
 
     fn start_once(weed: &PathBuf) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("ultrasimple-seaweed-").tempdir()?;
         let [master, master_grpc, volume, volume_grpc, filer_port, filer_grpc, s3_port, s3_grpc] =
             free_ports::<8>();
-        let data = folder.path().join("data");
-        let identities = folder.path().join("s3.json");
+        let remains = Remains::new([master_grpc, volume_grpc, filer_grpc, s3_grpc])?;
+        let folder = remains.folder.as_path();
+        let data = folder.join("data");
+        let identities = folder.join("s3.json");
         std::fs::create_dir(&data)?;
         std::fs::write(&identities, IDENTITIES)?;
 
         let mut command = clean_command(weed);
         // Each bucket has volumes of its own; by default it would make seven at once.
         command.env("WEED_MASTER_VOLUME_GROWTH_COPY_1", "1");
-        command.current_dir(folder.path()).args(["-logtostderr=true", "server"]);
+        command.current_dir(folder).args(["-logtostderr=true", "server"]);
         command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]);
         command.args([
             "-master.telemetry=false",
@@ -118,8 +126,8 @@ impl SeaweedFs {
         command.args([
             format!("-dir={}", data.display()),
             format!("-s3.config={}", identities.display()),
-            format!("-filer.localSocket={}", folder.path().join("filer.sock").display()),
-            format!("-s3.localSocket={}", folder.path().join("s3.sock").display()),
+            format!("-filer.localSocket={}", folder.join("filer.sock").display()),
+            format!("-s3.localSocket={}", folder.join("s3.sock").display()),
             format!("-master.port={master}"),
             format!("-master.port.grpc={master_grpc}"),
             format!("-volume.port={volume}"),
@@ -129,8 +137,8 @@ impl SeaweedFs {
             format!("-s3.port={s3_port}"),
             format!("-s3.port.grpc={s3_grpc}"),
         ]);
-        let process = ServerProcess::spawn(command, &folder.path().join("log"))?;
-        let mut server = Self { process, s3_port, filer_port, _folder: folder };
+        let process = ServerProcess::spawn(command, &folder.join("log"))?;
+        let mut server = Self { process, s3_port, filer_port, remains };
         // The last to come is the volume server's registration, without which nothing can be stored: a
         // file put through the filer proves it.
         server.process.wait_ready(READY_WITHIN, || {
@@ -182,6 +190,79 @@ impl SeaweedFs {
     }
 }
 
+/// A `static` is never dropped; this is called at the end of the process instead.
+static SHARED: OnceLock<SeaweedFs> = OnceLock::new();
+
+// SAFETY: as the C standard has it; the callback must not unwind, and this one does not.
+unsafe extern "C" {
+    safe fn atexit(callback: extern "C" fn()) -> i32;
+}
+
+extern "C" fn end_shared() {
+    use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+    let Some(server) = SHARED.get() else { return };
+    let pid = i32::try_from(server.process.id()).ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid
+        && kill_process(pid, Signal::KILL).is_ok()
+    {
+        let _ = waitpid(Some(pid), WaitOptions::empty());
+    }
+    server.remains.remove();
+}
+
+/// What a server leaves on disk: its folder, and its sockets, whose place it does not let one choose.
+#[derive(Debug)]
+struct Remains {
+    folder: PathBuf,
+}
+
+impl Remains {
+    fn new(grpc_ports: [u16; 4]) -> anyhow::Result<Self> {
+        let owner = format!("{FOLDER}{}-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&owner).tempdir()?.keep();
+        let remains = Self { folder };
+        let sockets: String = ["master", "volume", "filer", "s3"]
+            .iter()
+            .zip(grpc_ports)
+            .map(|(part, port)| format!("/tmp/seaweedfs-{part}-grpc-{port}.sock\n"))
+            .collect();
+        std::fs::write(remains.folder.join(SOCKETS), sockets)?;
+        Ok(remains)
+    }
+
+    fn remove(&self) {
+        remove(&self.folder);
+    }
+
+    /// Removes what servers have left whose owner was killed.
+    fn sweep() {
+        let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else { return };
+        for folder in entries.flatten().map(|entry| entry.path()) {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            let owner = name.strip_prefix(FOLDER).and_then(|rest| rest.split('-').next());
+            let owner = owner.and_then(|owner| owner.parse::<u32>().ok());
+            if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
+                remove(&folder);
+            }
+        }
+    }
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// That something is left is no reason for a test to fail.
+fn remove(folder: &Path) {
+    let sockets = std::fs::read_to_string(folder.join(SOCKETS)).unwrap_or_default();
+    for socket in sockets.lines() {
+        let _ = std::fs::remove_file(socket);
+    }
+    let _ = std::fs::remove_dir_all(folder);
+}
+
 /// One plain HTTP request; the answer's status.
 fn status(port: u16, method: &str, path: &str, body: &str) -> anyhow::Result<u16> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
@@ -216,5 +297,10 @@ mod tests {
         assert_eq!(status(server.port(), "GET", &format!("/{bucket}/key"), "").unwrap(), 403);
         server.kill();
         assert!(status(server.port(), "GET", "/status", "").is_err());
+        let folder = server.remains.folder.clone();
+        let sockets = std::fs::read_to_string(folder.join(SOCKETS)).unwrap();
+        assert!(sockets.lines().all(|socket| Path::new(socket).exists()), "{sockets}");
+        drop(server);
+        assert!(!sockets.lines().any(|socket| Path::new(socket).exists()) && !folder.exists());
     }
 }
