@@ -221,12 +221,10 @@ impl Remains {
         let owner = format!("{FOLDER}{}-", std::process::id());
         let folder = tempfile::Builder::new().prefix(&owner).tempdir()?.keep();
         let remains = Self { folder };
-        let sockets: String = ["master", "volume", "filer", "s3"]
-            .iter()
-            .zip(grpc_ports)
-            .map(|(part, port)| format!("/tmp/seaweedfs-{part}-grpc-{port}.sock\n"))
-            .collect();
-        std::fs::write(remains.folder.join(SOCKETS), sockets)?;
+        let sockets = ["master", "volume", "filer", "s3"].iter().zip(grpc_ports);
+        let sockets = sockets.map(|(part, port)| format!("/tmp/seaweedfs-{part}-grpc-{port}.sock"));
+        let sockets: Vec<String> = sockets.collect();
+        std::fs::write(remains.folder.join(SOCKETS), sockets.join("\n"))?;
         Ok(remains)
     }
 
