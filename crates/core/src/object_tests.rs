@@ -59,11 +59,11 @@ fn the_lz4_tool_reads_it() {
 #[test]
 fn the_footer_alone_is_read_from_a_suffix() {
     let (object, footer) = encode(&golden_image(), fields()).unwrap();
-    let suffix = &object[object.len().saturating_sub(SUFFIX_BYTES as usize)..];
+    let suffix = &object[object.len().saturating_sub(usize::try_from(SUFFIX_BYTES).unwrap())..];
     assert_eq!(Footer::from_suffix(suffix).unwrap().0, footer);
     match Footer::from_suffix(&object[object.len() - 20..]) {
         Err(FooterError::NeedsMore { needed }) => {
-            let suffix = &object[object.len() - needed as usize..];
+            let suffix = &object[object.len() - usize::try_from(needed).unwrap()..];
             assert_eq!(Footer::from_suffix(suffix).unwrap(), (footer, needed));
         }
         other => panic!("{other:?}"),

@@ -4,6 +4,7 @@
 //! the outcome (the shard owner does) or how many run at once (the uploader does). Dropping the future
 //! gives the attempt up: nothing half-done is left in the store.
 
+mod memory;
 mod put;
 
 use std::path::PathBuf;
@@ -28,12 +29,10 @@ use crate::scan::{DatabaseId, Table};
 use crate::shard::{Failure, LastBackup, Outcome};
 use crate::statistics::Counters;
 
-pub(crate) use put::Put;
+pub(crate) use memory::MemoryBudget;
+pub use memory::memory_per_stream;
+use put::Put;
 
-/// What one unit of the memory budget stands for.
-const BUDGET_UNIT: u64 = 4_096;
-/// Memory that any upload needs besides image and object: buffers of the codec and the connection.
-const OVERHEAD: u64 = 192 * 1_024;
 /// What all uploads share.
 pub(crate) struct Workshop {
     pub(crate) table: Arc<RwLock<Table>>,
@@ -51,91 +50,6 @@ pub(crate) struct Workshop {
     pub(crate) memory: MemoryBudget,
     /// Captures that may be under way at once: they are work for the processor and the disk.
     pub(crate) captures: Arc<Semaphore>,
-}
-
-/// Bytes that captures and uploads may hold in memory, all together: half for images in memory, half for
-/// uploads that stream. They don't share, so that no large database holds up the small ones.
-#[derive(Debug, Clone)]
-pub(crate) struct MemoryBudget {
-    units: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
-    total: u64,
-}
-
-impl MemoryBudget {
-    pub(crate) fn new(bytes: u64) -> Self {
-        let half = usize::try_from(bytes / 2 / BUDGET_UNIT).unwrap_or(Semaphore::MAX_PERMITS);
-        let streams = usize::try_from(bytes / 2 / memory_per_stream(bytes)).unwrap_or(1);
-        Self {
-            units: Arc::new(Semaphore::new(half.clamp(1, Semaphore::MAX_PERMITS))),
-            streams: Arc::new(Semaphore::new(streams.clamp(1, 64))),
-            total: bytes,
-        }
-    }
-
-    /// What a database needs whose image has at most so many bytes. Images that would take much of the
-    /// budget are spooled.
-    fn need(&self, image_bound: u64) -> Need {
-        if image_bound <= self.total / 8 {
-            Need::Memory { bytes: 2 * image_bound + OVERHEAD, image: image_bound }
-        } else {
-            Need::Stream
-        }
-    }
-
-    fn semaphore(&self, need: Need) -> (Arc<Semaphore>, u32) {
-        match need {
-            Need::Stream => (Arc::clone(&self.streams), 1),
-            Need::Memory { bytes, .. } => {
-                // Never so many that they could not be had.
-                let units = bytes.min(self.total / 2).div_euclid(BUDGET_UNIT).max(1);
-                (Arc::clone(&self.units), u32::try_from(units).unwrap_or(u32::MAX))
-            }
-        }
-    }
-
-    fn take_now(&self, need: Need) -> Option<OwnedSemaphorePermit> {
-        let (semaphore, units) = self.semaphore(need);
-        semaphore.try_acquire_many_owned(units).ok()
-    }
-
-    async fn take(&self, need: Need) -> Option<OwnedSemaphorePermit> {
-        let (semaphore, units) = self.semaphore(need);
-        semaphore.acquire_many_owned(units).await.ok()
-    }
-}
-
-/// How much memory an upload that streams may take, of a budget of so many bytes: the store's parts and
-/// the chunks on their way to it. Whoever opens the store sets the size of its parts by this.
-pub fn memory_per_stream(budget: u64) -> u64 {
-    (budget / 4).clamp(STREAM_LEAST, STREAM_MOST)
-}
-
-/// Less than this does not do: parts have 5 MiB at least.
-const STREAM_LEAST: u64 = 24 << 20;
-/// More than this makes nothing faster.
-const STREAM_MOST: u64 = 104 << 20;
-
-/// Memory that an upload takes.
-#[derive(Debug, Clone, Copy)]
-enum Need {
-    Memory {
-        /// All of it.
-        bytes: u64,
-        /// The largest image that may be held.
-        image: u64,
-    },
-    /// The image is spooled, and the object made as it is sent.
-    Stream,
-}
-
-impl Need {
-    fn largest_image(self) -> u64 {
-        match self {
-            Self::Memory { image, .. } => image,
-            Self::Stream => 0,
-        }
-    }
 }
 
 /// What the capture of a database gave, ready to be sent.

@@ -394,7 +394,7 @@ async fn a_key_never_goes_back_in_time() {
     let first = bank.commits();
     session.stop().await;
     // The clock is set back within the hour, and the daemon restarts.
-    world.clock.set_back(Duration::from_secs(120));
+    world.clock.set_back(Duration::from_mins(2));
     bank.commit().unwrap();
     let mut session = world.session().await;
     let report = session.cycle().await;
@@ -424,7 +424,7 @@ async fn a_good_backup_is_not_replaced_by_a_damaged_one() {
         assert_eq!((report.stored, report.failed), (0, 1));
         assert_eq!(world.restored("a"), good);
     }
-    world.clock.advance(Duration::from_secs(3_600));
+    world.clock.advance(Duration::from_hours(1));
     let report = session.cycle().await;
     assert_eq!((report.stored, report.failed), (1, 1), "stored under the next hour, and reported");
     let object = std::fs::read(world.key("a")).unwrap();
@@ -495,7 +495,7 @@ async fn a_hanging_store_does_not_hold_up_the_end() {
         cancel.cancel();
     };
     let both = async { tokio::join!(running, stop).0 };
-    tokio::time::timeout(Duration::from_secs(60), both).await.expect("it hangs").unwrap();
+    tokio::time::timeout(Duration::from_mins(1), both).await.expect("it hangs").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -513,7 +513,7 @@ async fn ticks_are_kept_while_uploads_drag_on() {
         cancel.cancel();
     };
     let both = async { tokio::join!(running, stop).0 };
-    tokio::time::timeout(Duration::from_secs(60), both).await.expect("no ticks").unwrap();
+    tokio::time::timeout(Duration::from_mins(1), both).await.expect("no ticks").unwrap();
     assert_eq!(world.store.hanging.load(Ordering::SeqCst), 1, "one entry per database");
 }
 

@@ -8,6 +8,7 @@ mod apply;
 mod listing;
 pub(crate) mod table;
 mod walk;
+mod workers;
 
 use std::io;
 use std::sync::{PoisonError, RwLock};

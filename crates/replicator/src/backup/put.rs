@@ -1,7 +1,7 @@
 //! Putting an object under its key so that no newer one, and none of others, is ever replaced.
 //!
 //! Every write is conditional. Where the condition fails, the footer of what is there decides
-//! ([`conflict::decide`]); then there is at most one more attempt, and after that the next cycle.
+//! ([`decide`]); then there is at most one more attempt, and after that the next cycle.
 
 use std::io::{self, Write};
 use std::sync::Arc;

@@ -228,7 +228,9 @@ impl Table {
     /// Finds out who shares a key with whom. To be called after databases appeared (`new`) or went.
     pub(crate) fn find_collisions(&mut self, new: &[DatabaseId]) {
         let mut collisions = std::mem::take(&mut self.collisions);
-        collisions.values_mut().for_each(|ids| ids.retain(|&id| self.place(id).is_some()));
+        for ids in collisions.values_mut() {
+            ids.retain(|&id| self.place(id).is_some());
+        }
         collisions.retain(|_, ids| ids.len() > 1);
         self.collisions = collisions;
         if new.is_empty() {

@@ -2,15 +2,14 @@
 //!
 //! Per directory: one `openat`, one `statx`; a listing only when its mtime moved (or was too fresh to
 //! tell). Per database: one `statx` relative to the directory, a second one only where the listing
-//! showed a `-wal`. Workers keep their own stacks and give half away when another has nothing to do.
+//! showed a `-wal`.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -21,7 +20,7 @@ use ultrasimple_sqlite::stat::{
 };
 
 use super::table::{Beside, DatabaseId, Directory, DirectoryId, KeyHash, Listed, NewEntry, Table};
-use super::{Problem, listing};
+use super::{Problem, listing, workers};
 
 /// Databases that one task looks at: a large directory is shared between workers.
 const CHUNK: usize = 2_048;
@@ -105,14 +104,6 @@ pub(super) struct Opened {
     pub(super) kind: FilesystemKind,
 }
 
-/// Tasks that wait for a worker, and how many workers wait for a task.
-struct Shared {
-    tasks: Mutex<(Vec<Task>, usize)>,
-    wake: Condvar,
-    hungry: AtomicUsize,
-    workers: usize,
-}
-
 impl Walk<'_> {
     /// Walks with this many threads.
     ///
@@ -121,46 +112,18 @@ impl Walk<'_> {
     pub(crate) fn run(&self, threads: usize) -> io::Result<Findings> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = Arc::new(rustix::fs::openat(CWD, c"/", flags, Mode::empty())?);
-        let shared = Shared {
-            tasks: Mutex::new((vec![Task::Directory(Table::ROOT, root)], 0)),
-            wake: Condvar::new(),
-            hungry: AtomicUsize::new(0),
-            workers: threads,
-        };
-        let mut all = Findings::default();
-        std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| self.work(&shared))).collect();
-            all.merge(self.work(&shared));
-            for other in others {
-                match other.join() {
-                    Ok(findings) => all.merge(findings),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
+        let first = Task::Directory(Table::ROOT, root);
+        let states = workers::run(threads, first, |task, own, (findings, buffers)| match task {
+            Task::Directory(id, parent) => self.visit(id, &parent, own, findings, buffers),
+            Task::Entries(id, fd, range, freshness) => {
+                self.check_entries(id, &fd, range, freshness, findings);
             }
         });
-        Ok(all)
-    }
-
-    fn work(&self, shared: &Shared) -> Findings {
-        let _alarm = Alarm(shared);
-        let mut findings = Findings::default();
-        let mut buffers = listing::Buffers::default();
-        let mut own = Vec::new();
-        while let Some(task) = own.pop().or_else(|| shared.take()) {
-            match task {
-                Task::Directory(id, parent) => {
-                    self.visit(id, &parent, &mut own, &mut findings, &mut buffers);
-                }
-                Task::Entries(id, fd, range, freshness) => {
-                    self.check_entries(id, &fd, range, freshness, &mut findings);
-                }
-            }
-            if own.len() > 1 && shared.hungry.load(Ordering::Relaxed) > 0 {
-                let given = own.drain(..own.len() / 2).collect();
-                shared.give(given);
-            }
+        let mut all = Findings::default();
+        for (findings, _) in states {
+            all.merge(findings);
         }
-        findings
+        Ok(all)
     }
 
     /// Looks at one known directory.
@@ -439,45 +402,4 @@ pub(super) fn problem(path: &[u8], error: &io::Error) -> Problem {
         _ => error.to_string(),
     };
     Problem { path: SourcePath::from_bytes(path), reason }
-}
-
-/// When a worker panics, the others are told: they would wait for it for ever.
-struct Alarm<'a>(&'a Shared);
-
-impl Drop for Alarm<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let mut guard = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            guard.0.clear();
-            guard.1 = self.0.workers;
-            self.0.wake.notify_all();
-        }
-    }
-}
-
-impl Shared {
-    /// Waits for a task. `None` when all workers wait: nothing is left to do.
-    fn take(&self) -> Option<Task> {
-        let mut guard = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.1 += 1;
-        self.hungry.fetch_add(1, Ordering::Relaxed);
-        let task = loop {
-            if let Some(task) = guard.0.pop() {
-                guard.1 -= 1;
-                break Some(task);
-            }
-            if guard.1 >= self.workers {
-                self.wake.notify_all();
-                break None;
-            }
-            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
-        };
-        self.hungry.fetch_sub(1, Ordering::Relaxed);
-        task
-    }
-
-    fn give(&self, tasks: Vec<Task>) {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).0.extend(tasks);
-        self.wake.notify_all();
-    }
 }
