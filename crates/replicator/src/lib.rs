@@ -15,6 +15,7 @@ mod conflict;
 mod dry_run;
 mod epoch;
 mod flow;
+mod heap;
 mod held;
 mod node;
 mod options;

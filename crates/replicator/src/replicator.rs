@@ -14,7 +14,7 @@ use crate::options::ReplicatorOptions;
 use crate::scanner::Scanned;
 use crate::statistics::{Counters, CycleReport, Statistics};
 use crate::tree::{Plan, ScanNews, Tree, tell};
-use crate::{CycleError, RunError, StartError, epoch};
+use crate::{CycleError, RunError, StartError, epoch, heap};
 
 /// How long a capture waits for a lock, and for a file that has just changed to settle.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
@@ -191,6 +191,10 @@ impl Replicator {
         };
         *since_last = now;
         tell(&report);
+        if report.pending == 0 && report.stored + report.unchanged >= heap::WORTHWHILE {
+            // Whether it is done yet does not matter to anybody.
+            drop(tokio::task::spawn_blocking(heap::release));
+        }
         Ok(report)
     }
 
