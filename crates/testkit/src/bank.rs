@@ -48,12 +48,7 @@ impl Bank {
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(std::time::Duration::from_mins(1))?;
         connection.execute_batch(&options.pragmas())?;
-        let mut bank = Self {
-            connection,
-            accounts: options.accounts,
-            random: 1,
-            commits: 0,
-        };
+        let mut bank = Self { connection, accounts: options.accounts, random: 1, commits: 0 };
         let is_new: bool = bank.connection.query_row(
             "SELECT count(*) = 0 FROM sqlite_schema WHERE name = 'counter'",
             [],
@@ -64,11 +59,7 @@ impl Bank {
         }
         let commits = "SELECT commits FROM counter";
         bank.commits = bank.connection.query_row(commits, [], |row| row.get(0))?;
-        bank.random = bank
-            .commits
-            .unsigned_abs()
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            | 1;
+        bank.random = bank.commits.unsigned_abs().wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         Ok(bank)
     }
 
@@ -86,9 +77,7 @@ impl Bank {
         )?;
         for id in 0..self.accounts {
             let sql = format!("INSERT INTO account_{} VALUES (?1, ?2, ?3)", id % TABLES);
-            transaction
-                .prepare(&sql)?
-                .execute((id, START_BALANCE, "new".repeat(40)))?;
+            transaction.prepare(&sql)?.execute((id, START_BALANCE, "new".repeat(40)))?;
         }
         transaction.execute("INSERT INTO journal VALUES (1, 0, x'')", [])?;
         transaction.execute("INSERT INTO counter VALUES (1, 1, ?1)", [self.accounts])?;
@@ -135,11 +124,8 @@ impl Bank {
     /// Those of SQLite.
     pub fn begin_long(&mut self) -> Result<()> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
-        (0..self.accounts)
-            .step_by(2)
-            .try_for_each(|id| self.add(id, -7))?;
-        self.connection
-            .execute("INSERT INTO journal VALUES (-1, 0, zeroblob(100000))", [])?;
+        (0..self.accounts).step_by(2).try_for_each(|id| self.add(id, -7))?;
+        self.connection.execute("INSERT INTO journal VALUES (-1, 0, zeroblob(100000))", [])?;
         Ok(())
     }
 
@@ -150,8 +136,7 @@ impl Bank {
     pub fn end_long(&mut self) -> Result<i64> {
         let half = self.accounts.div_ceil(2);
         self.add(1, 7 * i64::from(half))?;
-        self.connection
-            .execute("DELETE FROM journal WHERE seq = -1", [])?;
+        self.connection.execute("DELETE FROM journal WHERE seq = -1", [])?;
         self.count()?;
         self.connection.execute_batch("COMMIT")?;
         Ok(self.commits)
@@ -164,21 +149,14 @@ impl Bank {
         );
         let note = format!("{amount} at {} ", self.commits).repeat(10);
         let changed = self.connection.prepare(&sql)?.execute((id, amount, note))?;
-        if changed == 1 {
-            Ok(())
-        } else {
-            Err(rusqlite::Error::StatementChangedRows(changed))
-        }
+        if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
     }
 
     /// So many transfers: what each account loses or gains.
     fn transfers(&mut self, count: u32) -> Vec<(u32, i64)> {
         let mut draw = || {
             let amount = i64::from(self.random(50));
-            [
-                (self.random(self.accounts), -amount),
-                (self.random(self.accounts), amount),
-            ]
+            [(self.random(self.accounts), -amount), (self.random(self.accounts), amount)]
         };
         (0..count).flat_map(|_| draw()).collect()
     }
@@ -187,17 +165,13 @@ impl Bank {
         let size = self.random(3_000);
         self.commits += 1;
         let line = "INSERT INTO journal VALUES (?1, ?2, randomblob(?3))";
-        self.connection
-            .prepare(line)?
-            .execute((self.commits, TRANSFERS, size))?;
+        self.connection.prepare(line)?.execute((self.commits, TRANSFERS, size))?;
         let commits = "UPDATE counter SET commits = ?1";
         self.connection.prepare(commits)?.execute([self.commits])?;
         if self.commits % JOURNAL_SLACK == 0 {
             let first = self.commits - JOURNAL_KEPT;
-            self.connection
-                .execute("DELETE FROM journal WHERE seq < ?1", [first])?;
-            self.connection
-                .execute("UPDATE counter SET first = max(first, ?1)", [first])?;
+            self.connection.execute("DELETE FROM journal WHERE seq < ?1", [first])?;
+            self.connection.execute("UPDATE counter SET first = max(first, ?1)", [first])?;
         }
         Ok(())
     }
@@ -228,20 +202,15 @@ pub fn verify_image(image: &[u8]) -> std::result::Result<i64, String> {
 fn escape(path: &Path) -> String {
     use std::fmt::Write as _;
     use std::os::unix::ffi::OsStrExt as _;
-    path.as_os_str()
-        .as_bytes()
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "%{byte:02X}");
-            text
-        })
+    path.as_os_str().as_bytes().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "%{byte:02X}");
+        text
+    })
 }
 
 fn verify_connection(connection: &Connection) -> std::result::Result<i64, String> {
     let number = |sql: &str| -> std::result::Result<i64, String> {
-        connection
-            .query_row(sql, [], |row| row.get(0))
-            .map_err(|e| format!("{sql}: {e}"))
+        connection.query_row(sql, [], |row| row.get(0)).map_err(|e| format!("{sql}: {e}"))
     };
     let commits = number("SELECT commits FROM counter")?;
     let first = number("SELECT first FROM counter")?;
@@ -252,38 +221,19 @@ fn verify_connection(connection: &Connection) -> std::result::Result<i64, String
             .sum::<std::result::Result<i64, String>>()
     };
     let agree = [
-        (
-            "money",
-            each("coalesce(sum(balance), 0)")?,
-            accounts * START_BALANCE,
-        ),
+        ("money", each("coalesce(sum(balance), 0)")?, accounts * START_BALANCE),
         ("accounts", each("count(*)")?, accounts),
-        (
-            "last line",
-            number("SELECT max(seq) FROM journal")?,
-            commits,
-        ),
+        ("last line", number("SELECT max(seq) FROM journal")?, commits),
         ("first line", number("SELECT min(seq) FROM journal")?, first),
-        (
-            "lines",
-            number("SELECT count(*) FROM journal")?,
-            commits - first + 1,
-        ),
+        ("lines", number("SELECT count(*) FROM journal")?, commits - first + 1),
     ];
     for (what, found, expected) in agree {
         if found != expected {
-            return Err(format!(
-                "{what}: {found} instead of {expected}, at commit {commits}"
-            ));
+            return Err(format!("{what}: {found} instead of {expected}, at commit {commits}"));
         }
     }
     let sql = "PRAGMA integrity_check";
-    let finding: String = connection
-        .query_row(sql, [], |row| row.get(0))
-        .map_err(|e| format!("{sql}: {e}"))?;
-    if finding == "ok" {
-        Ok(commits)
-    } else {
-        Err(format!("{sql}: {finding}"))
-    }
+    let finding: String =
+        connection.query_row(sql, [], |row| row.get(0)).map_err(|e| format!("{sql}: {e}"))?;
+    if finding == "ok" { Ok(commits) } else { Err(format!("{sql}: {finding}")) }
 }

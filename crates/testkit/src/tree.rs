@@ -81,10 +81,7 @@ impl Snapshot {
     pub fn assert_unchanged(&self, directory: &Path) {
         match Self::take(directory) {
             Ok(now) if now == *self => {}
-            Ok(now) => panic!(
-                "R1: the source was written:\n{}",
-                self.diff(&now).join("\n")
-            ),
+            Ok(now) => panic!("R1: the source was written:\n{}", self.diff(&now).join("\n")),
             Err(error) => panic!("cannot look at {}: {error}", directory.display()),
         }
     }

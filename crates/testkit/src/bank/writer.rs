@@ -49,13 +49,7 @@ impl WriterProcess {
     /// [`crate::bank_writer`] at its root.
     pub fn spawn(path: &Path, options: &BankOptions) -> io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
-            .args([
-                "bank_writer",
-                "--exact",
-                "--ignored",
-                "--nocapture",
-                "--test-threads=1",
-            ])
+            .args(["bank_writer", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
             .env(PATH_VARIABLE, path)
             .env(OPTIONS_VARIABLE, options.to_words())
             .stdin(Stdio::piped())
@@ -63,11 +57,7 @@ impl WriterProcess {
             .spawn()?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (commands, answers) = pipes.ok_or_else(|| io::Error::other("no pipes"))?;
-        let mut writer = Self {
-            child,
-            commands,
-            answers: BufReader::new(answers),
-        };
+        let mut writer = Self { child, commands, answers: BufReader::new(answers) };
         writer.answer()?;
         Ok(writer)
     }
@@ -166,9 +156,7 @@ impl WriterProcess {
         loop {
             line.clear();
             if self.answers.read_line(&mut line)? == 0 {
-                return Err(io::Error::other(
-                    "the writer has ended; is `bank_writer!()` there?",
-                ));
+                return Err(io::Error::other("the writer has ended; is `bank_writer!()` there?"));
             }
             // The harness writes `test bank_writer ... ` without a line's end before it.
             let Some((_, answer)) = line.trim_end().split_once(ANSWER) else {
