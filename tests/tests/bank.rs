@@ -119,6 +119,7 @@ fn every_journal_mode_at_full_speed() {
     }
     daemon.settled(0);
     daemon.says(&format!("Backed up again: {}", path(HELD).display()));
+    assert_eq!(daemon.count("failing"), 0, "{}", daemon.log());
     daemon.stop_well();
 
     let proved = prove_all(&yard, &bucket, "final");
@@ -171,6 +172,31 @@ fn writers_that_crash_in_a_transaction_leave_the_state_before_it() {
         let torn = std::fs::read(path(name)).unwrap();
         assert!(ultrasimple_testkit::bank::verify_image(&torn).is_err(), "{name} was rolled back");
     }
+}
+
+/// Text encodings, page sizes and vacuum modes side by side, one after the other: none is taken for damaged.
+#[test]
+fn databases_of_all_forms_are_found_whole() {
+    let yard = Yard::new();
+    let bucket = yard.bucket();
+    let mut banks = 0;
+    for encoding in [Encoding::Utf8, Encoding::Utf16le, Encoding::Utf16be] {
+        for (page_size, journal_mode) in [(512, Wal), (4_096, Delete), (65_536, Wal)] {
+            for auto_vacuum in [AutoVacuum::None, AutoVacuum::Full, AutoVacuum::Incremental] {
+                let options =
+                    BankOptions { encoding, auto_vacuum, ..mode(journal_mode, page_size) };
+                yard.bank(format!("data/{banks}.db"), &options, 3);
+                banks += 1;
+            }
+        }
+    }
+    for words in [&["-once", "-concurrent", "1"][..], &["-once"], &["-once", "-check", "full"]] {
+        let ran = run(yard.daemon(&bucket, &[&["-pattern", "data/*.db"], words].concat()));
+        ran.expect(0, &[&format!("{banks} databases")]);
+    }
+    let proved = prove_all(&yard, &bucket, "copy");
+    assert!(proved.values().all(|(commits, _)| *commits == 4), "{proved:?}");
+    run(yard.ctl(&bucket, &["restore", "--all", "--to", "restored"])).expect(0, &[]);
 }
 
 /// The proofs above are worth something: they notice what they should.

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use ultrasimple_command_line::argv::{Flags, normalised};
 
-use crate::argv::{Flags, normalised};
 use crate::connect;
 use crate::filter::Filter;
 

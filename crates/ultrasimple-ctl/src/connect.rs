@@ -2,14 +2,12 @@
 //! what they are called and checks them, so that one file and one environment serve both programs.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use clap::builder::OsStringValueParser;
 use clap::{Arg, ArgMatches};
+use ultrasimple_command_line::layers;
 use ultrasimple_core::config::{
     Context, Origin, Problem, Problems, RawSettings, Secret, Setting, Settings, StoreSettings,
 };
@@ -24,8 +22,6 @@ const SETTINGS: [Setting; 6] = [
     Setting::SecretKey,
     Setting::Config,
 ];
-/// Far more than all settings can need; a greater file is some other file.
-const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The flags, for every command.
 pub(crate) fn arguments() -> impl Iterator<Item = Arg> {
@@ -57,17 +53,7 @@ pub(crate) fn settings(
     matches: &ArgMatches,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<StoreSettings, Problems> {
-    let mut raw = flags(matches).over(RawSettings::from_variables(variables));
-    let named = raw.config_file().map(|(origin, path)| (origin.clone(), path.to_owned()));
-    if let Some((origin, path)) = named {
-        match read(&path) {
-            Ok(text) => raw = raw.over(RawSettings::from_file(&path, &text)),
-            Err(error) => {
-                let why = format!("cannot read this file: {error}");
-                raw.problem(Problem::value(Setting::Config, &origin, &path, why));
-            }
-        }
-    }
+    let raw = layers::gather(flags(matches), variables);
     Ok(Settings::check(&raw, &context())?.store)
 }
 
@@ -87,15 +73,6 @@ fn flags(matches: &ArgMatches) -> RawSettings {
     raw
 }
 
-fn read(path: &str) -> io::Result<String> {
-    let mut text = String::new();
-    let bytes = File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if bytes as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 1 MiB"));
-    }
-    Ok(text)
-}
-
 /// The checks also cover what only the daemon needs. That part must not depend on this host: a restore
 /// may happen anywhere.
 fn context() -> Context {
@@ -104,11 +81,7 @@ fn context() -> Context {
         temp_directory: "/tmp".into(),
         user: 0,
         host_name: "operator".to_owned(),
-        read_bucket: |word| match word.parse::<Location>() {
-            Ok(Location::Directory(path)) => Ok(Some::<PathBuf>(path)),
-            Ok(Location::S3 { .. }) => Ok(None),
-            Err(error) => Err(error.reason),
-        },
+        read_bucket: layers::read_bucket,
     }
 }
 

@@ -5,7 +5,6 @@
 //! footers and moves bytes.
 
 mod args;
-mod argv;
 mod at;
 mod backups;
 mod connect;

@@ -4,12 +4,12 @@
 //! after a space or a `=`; a value may begin with a dash (`-interval -5s` is refused for what it says,
 //! not for how it looks).
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
 
 use clap::builder::OsStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use ultrasimple_command_line::argv::{Flags, normalised};
 use ultrasimple_core::config::{Origin, Problem, RawSettings, Setting};
 
 use crate::help;
@@ -30,8 +30,9 @@ pub(crate) enum Request {
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, String> {
     let mut words = words.into_iter();
     let program = words.next().unwrap_or_else(|| "ultrasimple".into());
-    let normal = normalised(words);
-    match command().try_get_matches_from([program].into_iter().chain(normal)) {
+    let command = command();
+    let normal = normalised(words, &Flags::of(&command));
+    match command.try_get_matches_from([program].into_iter().chain(normal)) {
         Ok(matches) => Ok(Request::Run(settings(&matches))),
         Err(error) if !error.use_stderr() => Ok(Request::Print(error.render().to_string())),
         Err(error) => Err(explain(&error)),
@@ -69,55 +70,6 @@ fn settings(matches: &ArgMatches) -> RawSettings {
         }
     }
     raw
-}
-
-/// The words as clap likes them: `-bucket x`, `-bucket=x` and `--bucket x` all become `--bucket=x`.
-fn normalised(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut normal = Vec::new();
-    let mut words = words.peekable();
-    while let Some(word) = words.next() {
-        if word == "--" {
-            normal.push(word);
-            normal.extend(words);
-            break;
-        }
-        let Some(flag) = flag_of(&word) else {
-            normal.push(word);
-            continue;
-        };
-        let mut long = OsString::from("--");
-        long.push(OsStr::from_bytes(flag));
-        if takes_a_value(flag)
-            && let Some(value) = words.next_if(|next| !is_known_flag(next))
-        {
-            long.push("=");
-            long.push(value);
-        }
-        normal.push(long);
-    }
-    normal
-}
-
-/// What follows the dashes of a flag, with a `=value` if there is one. `-h` and `-V` are clap's.
-fn flag_of(word: &OsStr) -> Option<&[u8]> {
-    let bytes = word.as_bytes();
-    let flag = bytes.strip_prefix(b"--").or_else(|| bytes.strip_prefix(b"-"))?;
-    (!flag.is_empty() && word != "-h" && word != "-V").then_some(flag)
-}
-
-fn takes_a_value(flag: &[u8]) -> bool {
-    let setting = std::str::from_utf8(flag).ok().and_then(Setting::named);
-    setting.is_some_and(|setting| !setting.is_switch())
-}
-
-/// Whether a word that stands where a value should be is a flag of ours: then the value is missing.
-fn is_known_flag(word: &OsStr) -> bool {
-    if word == "-h" || word == "-V" {
-        return true;
-    }
-    let name = flag_of(word).and_then(|flag| flag.split(|&byte| byte == b'=').next());
-    let name = name.and_then(|name| std::str::from_utf8(name).ok());
-    name.is_some_and(|name| Setting::named(name).is_some() || matches!(name, "help" | "version"))
 }
 
 /// clap's message, and what it cannot know: that shells expand patterns without quotes.

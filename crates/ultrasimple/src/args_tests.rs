@@ -2,6 +2,9 @@
 
 use ultrasimple_core::config::{Context, RunMode, Settings};
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use super::*;
 
 fn run(words: &[&str]) -> Result<Settings, String> {
@@ -85,7 +88,7 @@ fn usage_errors_name_the_flag() {
         (&["-bucket", "x", "-bucket", "y"], &["'--bucket <BUCKET>'", "multiple times"]),
         (&["-bucket", "x", "/a/1.db"], &["'/a/1.db'", "quotes"]),
         (&["-bucket", "x", "--", "-once"], &["'-once'"]),
-        (&["-x"], &["'--x'"]),
+        (&["-x"], &["'-x'"]),
         (&["-"], &["'-'"]),
     ] {
         let error = run(words).map(|_| words).unwrap_err();

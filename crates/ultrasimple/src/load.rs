@@ -1,16 +1,10 @@
 //! Gathers the settings: flags, variables, the file, and what the checks want to know of the host.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::PathBuf;
 
-use ultrasimple_core::config::{Context, Problem, Problems, RawSettings, Setting, Settings};
-
-use crate::store;
-
-/// Far more than all settings can need; a greater file is some other file.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+use ultrasimple_command_line::layers;
+use ultrasimple_core::config::{Context, Problem, Problems, RawSettings, Settings};
 
 /// The checked settings.
 ///
@@ -21,27 +15,8 @@ pub(crate) fn settings(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     context: &Context,
 ) -> Result<Settings, Problems> {
-    let mut raw = flags.over(RawSettings::from_variables(variables));
-    let named = raw.config_file().map(|(origin, path)| (origin.clone(), path.to_owned()));
-    if let Some((origin, path)) = named {
-        match read(&path) {
-            Ok(text) => raw = raw.over(RawSettings::from_file(&path, &text)),
-            Err(error) => {
-                let why = format!("cannot read this file: {error}");
-                raw.problem(Problem::value(Setting::Config, &origin, &path, why));
-            }
-        }
-    }
+    let raw = layers::gather(flags, variables);
     Settings::check(&raw, context)
-}
-
-fn read(path: &str) -> io::Result<String> {
-    let mut text = String::new();
-    let bytes = File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if bytes as u64 > MAX_FILE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 1 MiB"));
-    }
-    Ok(text)
 }
 
 /// This host, as the checks see it.
@@ -59,6 +34,6 @@ pub(crate) fn context() -> Result<Context, Problems> {
         temp_directory: temp_directory.map_or_else(|| "/tmp".into(), PathBuf::from),
         user: rustix::process::geteuid().as_raw(),
         host_name,
-        read_bucket: store::read_bucket,
+        read_bucket: layers::read_bucket,
     })
 }

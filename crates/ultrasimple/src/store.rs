@@ -2,7 +2,7 @@
 
 mod nowhere;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -16,15 +16,6 @@ use self::nowhere::Nowhere;
 const MIB: u64 = 1 << 20;
 /// Of a streamed object, between the thread that compresses and the store.
 const CHUNKS: u64 = 6 * MIB;
-
-/// What `-bucket` takes: the directory, when it is one, or why it does not do.
-pub(crate) fn read_bucket(word: &str) -> Result<Option<PathBuf>, String> {
-    match word.parse::<Location>() {
-        Ok(Location::Directory(path)) => Ok(Some(path)),
-        Ok(Location::S3 { .. }) => Ok(None),
-        Err(error) => Err(error.reason),
-    }
-}
 
 /// Opens the store and tries it out. In a dry run nothing is written, so nothing is tried out, and where
 /// there is no bucket, or no directory yet, the store is one that has nothing.

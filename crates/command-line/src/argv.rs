@@ -11,14 +11,14 @@ use clap::Command;
 
 /// The flags of a program: the long ones, each with whether it takes a value, and the short ones.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Flags {
+pub struct Flags {
     long: BTreeMap<String, bool>,
     short: BTreeSet<char>,
 }
 
 impl Flags {
     /// The flags of `command` and of everything below it.
-    pub(crate) fn of(command: &Command) -> Self {
+    pub fn of(command: &Command) -> Self {
         let mut flags = Self::default();
         flags.gather(command);
         flags.short.extend(['h', 'V']);
@@ -32,7 +32,9 @@ impl Flags {
         for argument in command.get_arguments() {
             self.short.extend(argument.get_short());
             if let Some(long) = argument.get_long() {
-                self.long.insert(long.to_owned(), argument.get_action().takes_values());
+                let takes_value =
+                    argument.get_action().takes_values() && !argument.is_require_equals_set();
+                self.long.insert(long.to_owned(), takes_value);
             }
         }
         command.get_subcommands().for_each(|below| self.gather(below));
@@ -47,6 +49,16 @@ impl Flags {
             && letters.next().is_some()
     }
 
+    /// Whether a word that stands where a value should be is a flag: then the value is missing.
+    fn is_flag(&self, word: &OsStr) -> bool {
+        let short = |word: &str| {
+            let mut letters = word.strip_prefix('-').into_iter().flat_map(str::chars);
+            let is_known = letters.next().is_some_and(|letter| self.short.contains(&letter));
+            is_known && letters.next().is_none()
+        };
+        self.read(word).is_some() || word.to_str().is_some_and(short)
+    }
+
     /// Name and `=value` of a word that is one of these flags, and whether it takes a value.
     fn read<'w>(&self, word: &'w OsStr) -> Option<(&'w [u8], bool)> {
         let bytes = word.as_bytes();
@@ -59,10 +71,7 @@ impl Flags {
 
 /// The words after the program's name, with two dashes and `=` wherever a known long flag stands. A value
 /// may begin with a dash, unless it is itself one of the flags: then the value is missing.
-pub(crate) fn normalised(
-    words: impl IntoIterator<Item = OsString>,
-    flags: &Flags,
-) -> Vec<OsString> {
+pub fn normalised(words: impl IntoIterator<Item = OsString>, flags: &Flags) -> Vec<OsString> {
     let mut normal = Vec::new();
     let mut words = words.into_iter().peekable();
     while let Some(word) = words.next() {
@@ -81,7 +90,7 @@ pub(crate) fn normalised(
         long.push(OsStr::from_bytes(flag));
         if takes_value
             && !flag.contains(&b'=')
-            && let Some(value) = words.next_if(|next| flags.read(next).is_none())
+            && let Some(value) = words.next_if(|next| !flags.is_flag(next))
         {
             long.push("=");
             long.push(value);
@@ -102,6 +111,7 @@ mod tests {
         let command = Command::new("x")
             .arg(Arg::new("bucket").long("bucket"))
             .arg(Arg::new("json").long("json").action(ArgAction::SetTrue))
+            .arg(Arg::new("once").long("once").num_args(0..=1).require_equals(true))
             .subcommand(below);
         let flags = Flags::of(&command);
         for (given, expected) in [
@@ -110,8 +120,11 @@ mod tests {
             ("-bucket=b -json", "--bucket=b --json"),
             ("-bucket -b", "--bucket=-b"),
             ("-bucket -json", "--bucket --json"),
+            ("-bucket -h", "--bucket -h"),
             ("restore -o f -output g", "restore -o f --output=g"),
             ("-unknown x -of", "--unknown x -of"),
+            ("-once x", "--once x"),
+            ("-once=false x", "--once=false x"),
             ("-- -bucket b", "-- -bucket b"),
             ("-help", "--help"),
             ("restore -", "restore -"),
