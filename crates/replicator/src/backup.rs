@@ -309,6 +309,10 @@ impl Workshop {
             ultrasimple_core::CheckResult::Failed(found) => Some(found.as_str().into()),
             _ => None,
         };
+        if let Some(last) = last.as_ref().filter(|last| last.hour > hour) {
+            let failure = put::clock_set_back(last.hour, prepared.fields.captured_at);
+            return Ok(Attempt::unsent(Outcome::Failed(failure)));
+        }
         let here = last.filter(|last| last.hour == hour);
         if damage.is_some() && here.as_ref().is_some_and(|last| last.damage.is_none()) {
             let failure = put::would_replace_good(damage.as_deref());

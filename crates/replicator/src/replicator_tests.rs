@@ -407,6 +407,21 @@ async fn a_key_never_goes_back_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_newest_state_is_under_the_newest_key() {
+    let world = World::new().await;
+    let mut bank = world.bank("a.db");
+    let mut session = world.session().await;
+    session.cycle().await;
+    bank.commit().unwrap();
+    world.clock.set_back(Duration::from_mins(10));
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.failed), (0, 1), "13:05 became 12:55");
+    world.clock.advance(Duration::from_mins(6));
+    assert_eq!(session.cycle().await.stored, 1);
+    assert_eq!(world.restored("a"), bank.commits());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_good_backup_is_not_replaced_by_a_damaged_one() {
     use std::os::unix::fs::FileExt;
     let world = World::new().await;

@@ -218,18 +218,17 @@ impl Shard {
 
 /// What is wrong with a database whose newest backup is marked.
 fn damage(backup: &LastBackup) -> Option<Failing> {
-    let reason = damage_reason(backup.damage.as_deref()?);
-    let failure = Failure { kind: "damaged", reason };
+    let found = backup.damage.as_deref()?;
+    let reason = format!(
+        "the database is damaged ({found}); it was stored as it is, marked: repair it, or restore an \
+         older hour"
+    );
+    let failure = Failure { kind: DAMAGED, reason };
     Some(Failing { failure, since: backup.stored_at, attempts: 1 })
 }
 
-/// The sentence for a backup that is marked.
-pub(crate) fn damage_reason(found: &str) -> String {
-    format!(
-        "the database is damaged ({found}): it was backed up as it is, marked; restore an older hour \
-         or repair it"
-    )
-}
+/// The kind of failure of a database whose newest backup is marked.
+pub(crate) const DAMAGED: &str = "damaged";
 
 #[cfg(test)]
 #[path = "shard_tests.rs"]

@@ -11,7 +11,7 @@ use ultrasimple_core::{Clock, FingerprintDigest};
 
 use crate::CycleError;
 use crate::scan::{DatabaseId, Table};
-use crate::shard::{Failing, Glance, Outcome, Shard};
+use crate::shard::{DAMAGED, Failing, Glance, Outcome, Shard};
 use crate::uploader::Uploader;
 
 /// How long an owner may take to answer: it does nothing slow.
@@ -141,10 +141,15 @@ impl State {
             let failing_seconds = now.saturating_sub(since).as_secs();
             tracing::warn!(
                 %path, kind = failure.kind, attempts, failing_seconds,
-                "Not backed up: {path}: {}", failure.reason
+                "{}: {path}: {}", heading(failure.kind), failure.reason
             );
         }
     }
+}
+
+/// What is wrong, in a word or two.
+fn heading(kind: &str) -> &'static str {
+    if kind == DAMAGED { "Damaged" } else { "Not backed up" }
 }
 
 /// The 10th, 100th, … attempt in a row: a failure that lasts is told again, ever more rarely.

@@ -3,6 +3,7 @@
 //! They prove structure, not transactional consistency; that comes from how a capture is taken. A check
 //! runs under a time limit that grows with the size, so that a hostile schema can't occupy a worker.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -76,10 +77,12 @@ pub(crate) fn check_path(
     }
 }
 
-/// Checks images in memory; keeps its connections, as opening one costs as much as a small check.
+/// Checks images in memory; keeps its connections, as opening one costs as much as a small check. A
+/// connection keeps the text encoding of the first database that it sees and refuses others, so that each
+/// serves one encoding only.
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<HashMap<Encoding, Vec<Connection>>>,
 }
 
 impl Checker {
@@ -114,7 +117,10 @@ impl Checker {
         level: CheckLevel,
         clock: &Arc<dyn Clock>,
     ) -> Result<CheckResult, CheckError> {
-        let mut connection = match self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+        let encoding = encoding_of(bytes);
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = idle().get_mut(&encoding).and_then(Vec::pop);
+        let mut connection = match kept {
             Some(connection) => connection,
             None => open_in_memory().map_err(|error| other(&error))?,
         };
@@ -127,11 +133,19 @@ impl Checker {
         let result = run(&mut connection, level, limit, clock);
         // SAFETY: no bytes at all.
         if unsafe { attach(&connection, std::ptr::null_mut(), 0) }.is_ok() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            idle().entry(encoding).or_default().push(connection);
         }
         result
     }
 }
+
+/// The text encoding in a database's header (bytes 56 to 59): 1 UTF-8, 2 and 3 UTF-16, 0 not decided yet.
+/// A header may say anything, so it is cut down to these.
+fn encoding_of(bytes: &[u8]) -> Encoding {
+    bytes.get(59).map_or(0, |encoding| encoding & 3)
+}
+
+type Encoding = u8;
 
 /// Makes `length` bytes at `data` the database of `connection`.
 ///
@@ -196,9 +210,17 @@ fn run(
     });
     match finding {
         Ok(finding) if finding == "ok" => Ok(CheckResult::Passed),
-        Ok(finding) => Ok(CheckResult::Failed(finding)),
+        Ok(finding) => Ok(CheckResult::Failed(in_one_line(&finding))),
         Err(error) => sort(&error, limit),
     }
+}
+
+/// A finding as one line: SQLite puts a heading that says nothing before it.
+fn in_one_line(finding: &str) -> String {
+    let lines = finding.lines().map(str::trim);
+    let lines: Vec<_> =
+        lines.filter(|l| !l.is_empty() && !l.starts_with("*** in database")).collect();
+    lines.join("; ")
 }
 
 /// What SQLite says when a schema needs functions, collations or modules of the application.

@@ -326,6 +326,21 @@ fn unknown_collations_are_no_damage() {
     assert!(matches!(capture.check, CheckResult::Skipped), "{:?}", capture.check);
 }
 
+/// One connection checks many databases, of all encodings.
+#[test]
+fn encodings_may_be_mixed() {
+    let place = Place::new();
+    for encoding in ["UTF-8", "UTF-16le", "UTF-16be", "UTF-16le", "UTF-8"] {
+        let _ = fs::remove_file(place.path());
+        let connection = rusqlite::Connection::open(place.path()).unwrap();
+        let sql =
+            format!("PRAGMA encoding='{encoding}'; CREATE TABLE t(x); INSERT INTO t VALUES ('ä')");
+        connection.execute_batch(&sql).unwrap();
+        drop(connection);
+        assert_eq!(place.capture_patiently(MEMORY).check, CheckResult::Passed, "{encoding}");
+    }
+}
+
 /// CHECK constraints are the application's affair: functions that only it has, and rows that break them.
 #[test]
 fn check_constraints_are_no_damage() {

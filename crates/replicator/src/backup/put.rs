@@ -10,13 +10,13 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use ultrasimple_core::footer::{FooterError, FooterFields, SUFFIX_BYTES};
 use ultrasimple_core::object::ObjectWriter;
-use ultrasimple_core::{ContentHash, Footer, ObjectKey};
+use ultrasimple_core::{ContentHash, Footer, Hour, ObjectKey, Timestamp};
 use ultrasimple_sqlite::Image;
 use ultrasimple_store::{Body, ByteRange, Chunk, Condition, ETag, Store, StoreError};
 
 use super::PreparedBody;
 use crate::conflict::{Decision, Reason, decide};
-use crate::shard::{Failure, damage_reason};
+use crate::shard::Failure;
 
 /// Bytes per chunk of a streamed object.
 const CHUNK: usize = 1 << 20;
@@ -198,10 +198,21 @@ enum Resolved {
 /// The failure of a damaged capture whose hour already has a good one.
 pub(crate) fn would_replace_good(found: Option<&str>) -> Failure {
     let reason = format!(
-        "{}; the good backup of this hour is kept, this one goes under the next hour",
-        damage_reason(found.unwrap_or("check failed"))
+        "the database is damaged ({}); the good backup of this hour is kept, and from the next hour on it \
+         is stored as it is, marked: repair it, or restore an older hour",
+        found.unwrap_or("its check failed")
     );
-    Failure { kind: "damaged", reason }
+    Failure { kind: "damaged_kept", reason }
+}
+
+/// The failure of a capture that, by the clock, belongs to an hour before that of the newest backup: under
+/// that hour's key nobody would look for the newest state.
+pub(crate) fn clock_set_back(newest: Hour, captured_at: Timestamp) -> Failure {
+    let reason = format!(
+        "its newest backup is that of {newest}, and by the clock it is only {captured_at}: has the clock \
+         been set back? It goes on when that hour has come again"
+    );
+    Failure { kind: "newer_backup", reason }
 }
 
 fn store_failure(error: &StoreError) -> Failure {
