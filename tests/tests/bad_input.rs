@@ -31,7 +31,13 @@ fn small() -> BankOptions {
 /// Panics unless the log says of this path that it is not backed up, for this reason.
 #[track_caller]
 fn not_backed_up(ran: &Ran, path: &Path, reason: &str) {
-    let start = format!("Not backed up: {}: ", path.display());
+    said_of(ran, "Not backed up", path, reason);
+}
+
+/// Panics unless the log says this of this path, for this reason.
+#[track_caller]
+fn said_of(ran: &Ran, what: &str, path: &Path, reason: &str) {
+    let start = format!("{what}: {}: ", path.display());
     let line = ran.stderr.lines().find(|line| line.contains(&start));
     let line = line.unwrap_or_else(|| panic!("nothing of {}: {ran}", path.display()));
     assert!(line.contains(reason), "{line:?} does not say {reason:?}");
@@ -97,7 +103,7 @@ fn files_that_are_no_good_databases() {
     not_backed_up(&ran, &empty, "the file is empty");
     let marked = [("corrupt", &corrupt), ("truncated", &truncated), ("ragged", &ragged)];
     for (_, path) in marked.into_iter().chain([("header", &only_header)]) {
-        not_backed_up(&ran, path, "damaged");
+        said_of(&ran, "Damaged", path, "marked");
     }
     ran.expect(3, &[&format!("Cannot scan {}", yard.path("data/pipe.db").display())]);
 

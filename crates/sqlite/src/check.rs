@@ -3,7 +3,6 @@
 //! They prove structure, not transactional consistency; that comes from how a capture is taken. A check
 //! runs under a time limit that grows with the size, so that a hostile schema can't occupy a worker.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -78,11 +77,11 @@ pub(crate) fn check_path(
 }
 
 /// Checks images in memory; keeps its connections, as opening one costs as much as a small check. A
-/// connection keeps the text encoding of the first database that it sees and refuses others, so that each
-/// serves one encoding only.
+/// connection keeps the text encoding of the first database that it sees and refuses others, so that only
+/// those which saw nothing but UTF-8 are kept.
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
-    idle: Mutex<HashMap<Encoding, Vec<Connection>>>,
+    idle: Mutex<Vec<Connection>>,
 }
 
 impl Checker {
@@ -117,9 +116,9 @@ impl Checker {
         level: CheckLevel,
         clock: &Arc<dyn Clock>,
     ) -> Result<CheckResult, CheckError> {
-        let encoding = encoding_of(bytes);
+        let is_utf8 = bytes.get(59) == Some(&UTF8);
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = idle().get_mut(&encoding).and_then(Vec::pop);
+        let kept = if is_utf8 { idle().pop() } else { None };
         let mut connection = match kept {
             Some(connection) => connection,
             None => open_in_memory().map_err(|error| other(&error))?,
@@ -132,20 +131,16 @@ impl Checker {
             .map_err(|error| other(&error))?;
         let result = run(&mut connection, level, limit, clock);
         // SAFETY: no bytes at all.
-        if unsafe { attach(&connection, std::ptr::null_mut(), 0) }.is_ok() {
-            idle().entry(encoding).or_default().push(connection);
+        let detached = unsafe { attach(&connection, std::ptr::null_mut(), 0) };
+        if is_utf8 && detached.is_ok() {
+            idle().push(connection);
         }
         result
     }
 }
 
-/// The text encoding in a database's header (bytes 56 to 59): 1 UTF-8, 2 and 3 UTF-16, 0 not decided yet.
-/// A header may say anything, so it is cut down to these.
-fn encoding_of(bytes: &[u8]) -> Encoding {
-    bytes.get(59).map_or(0, |encoding| encoding & 3)
-}
-
-type Encoding = u8;
+/// The lowest byte of the text encoding in a database's header (byte 59): UTF-8.
+const UTF8: u8 = 1;
 
 /// Makes `length` bytes at `data` the database of `connection`.
 ///
