@@ -91,12 +91,16 @@ proptest! {
 
     #[test]
     fn any_cut_and_any_flipped_bit_is_noticed(cut in 0usize..1_000, at in 0usize..1_000, bit in 0u8..8) {
-        let (object, _) = encode(&golden_image()[..900], fields()).unwrap();
+        let (object, footer) = encode(&golden_image()[..900], fields()).unwrap();
         let cut = &object[..cut % object.len()];
         prop_assert!(decode(cut, io::sink()).is_err());
         let mut flipped = object.clone();
         flipped[at % object.len()] ^= 1u8 << bit;
-        prop_assert!(decode(&flipped[..], io::sink()).is_err());
+        // LZ4 has more than one way to say the same: such a flip changes nothing.
+        let mut image = Vec::new();
+        if let Ok(found) = decode(&flipped[..], &mut image) {
+            prop_assert_eq!((found, image), (footer, golden_image()[..900].to_vec()));
+        }
     }
 
     #[test]
