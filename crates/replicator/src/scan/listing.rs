@@ -100,7 +100,11 @@ pub(super) fn list(
         }
         match walk.discover(opened, &name, reach, &child_path, findings, buffers) {
             Ok(new) => listing.appeared.extend(new),
-            Err(error) => findings.problems.push(problem(&child_path(), &error)),
+            Err(error) => {
+                // Not even looked at: this directory is listed until it can be.
+                listing.listed.settled = false;
+                findings.problems.push(problem(&child_path(), &error));
+            }
         }
     }
     listing.stay.sort_unstable();
