@@ -425,6 +425,11 @@ impl Table {
 }
 
 #[cfg(test)]
+pub(crate) fn test_id(index: u32) -> DatabaseId {
+    DatabaseId { index, generation: 0 }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -432,9 +437,4 @@ mod tests {
     fn a_database_is_small() {
         assert!(size_of::<Entry>() + size_of::<Slot>() <= 56);
     }
-}
-
-#[cfg(test)]
-pub(crate) fn test_id(index: u32) -> DatabaseId {
-    DatabaseId { index, generation: 0 }
 }
