@@ -4,11 +4,14 @@
 //! configuration. Pure values and pure functions: nothing here does I/O, reads a clock or throws dice
 //! (time comes in through [`clock::Clock`]).
 
+pub mod catalog;
 pub mod clock;
 pub mod cluster_file;
 pub mod config;
+pub mod etag;
 pub mod fingerprint;
 pub mod footer;
+pub mod hold;
 pub mod hour;
 pub mod ids;
 pub mod key;
@@ -18,8 +21,10 @@ pub mod pattern;
 pub mod placement;
 pub mod template;
 
+pub use catalog::{Catalog, CatalogKey};
 pub use clock::{Clock, SystemClock};
 pub use config::CheckLevel;
+pub use etag::ETag;
 pub use fingerprint::{FileStamp, Fingerprint, FingerprintDigest};
 pub use footer::{CheckResult, ContentHash, Footer};
 pub use hour::Hour;

@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+pub use ultrasimple_core::ETag;
 use ultrasimple_core::{ObjectKey, Timestamp};
 
 /// A bucket, or the part of one under a prefix.
@@ -121,12 +122,6 @@ pub enum ByteRange {
     /// Its last so many bytes (all of it when it has fewer).
     Last(u64),
 }
-
-/// The store's tag of one version of an object: opaque, compared for equality, given back in
-/// conditions. Kept as the store sent it, quotes and all.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(transparent)]
-pub struct ETag(pub Box<str>);
 
 /// A confirmed write.
 #[derive(Debug, Clone, PartialEq, Eq)]
