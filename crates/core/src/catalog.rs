@@ -187,6 +187,59 @@ pub struct Change {
     pub gone_since: Option<Timestamp>,
 }
 
+/// One thing that is to change in a catalog. Doing it again changes nothing more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// What an owner learned of a database.
+    Change(Change),
+    /// A backup that the bucket has, found there.
+    Found {
+        /// Of which database.
+        stem: KeyStem,
+        /// Where that is, or was.
+        path: SourcePath,
+        /// The backup.
+        held: HeldHour,
+        /// What it is, where its footer was read.
+        newest: Option<Newest>,
+    },
+    /// A backup that is no longer there.
+    Gone {
+        /// Of which database.
+        stem: KeyStem,
+        /// Which.
+        hour: Hour,
+    },
+    /// What reading a backup back found.
+    Verified {
+        /// Of which database.
+        stem: KeyStem,
+        /// Which.
+        hour: Hour,
+        /// The object that was read.
+        etag: ETag,
+        /// When.
+        at: Timestamp,
+        /// What was wrong.
+        fault: Option<Box<str>>,
+    },
+    /// An object that retention must leave alone.
+    Foreign {
+        /// Among the backups of which database.
+        stem: KeyStem,
+        /// Under which hour.
+        hour: Hour,
+        /// The object that was looked at.
+        etag: ETag,
+        /// Why.
+        why: Box<str>,
+    },
+    /// A round of steady verification ended.
+    VerifiedAt(Timestamp),
+    /// The bucket was compared with the catalog.
+    ReconciledAt(Timestamp),
+}
+
 impl Record {
     /// A database of which nothing is held yet.
     pub fn new(path: SourcePath) -> Self {
@@ -234,12 +287,10 @@ impl Record {
         }
     }
 
-    /// Notes what reading a backup back found; only if the object is still that one.
-    pub fn verified(&mut self, hour: Hour, etag: &ETag, at: Timestamp, fault: Option<Box<str>>) {
-        let Ok(index) = self.hours.binary_search_by_key(&hour, |held| held.hour) else { return };
-        if let Some(held) = self.hours.get_mut(index).filter(|held| held.etag == *etag) {
-            (held.verified_at, held.fault) = (Some(at), fault);
-        }
+    /// The backup of an hour, if it is still that object.
+    fn object_mut(&mut self, hour: Hour, etag: &ETag) -> Option<&mut HeldHour> {
+        let index = self.hours.binary_search_by_key(&hour, |held| held.hour).ok()?;
+        self.hours.get_mut(index).filter(|held| held.etag == *etag)
     }
 
     fn apply(&mut self, change: Change) {
@@ -283,8 +334,7 @@ impl Catalog {
         }
     }
 
-    /// Takes in what an owner learned of a database.
-    pub fn apply(&mut self, change: Change) {
+    fn apply(&mut self, change: Change) {
         if let Some(record) = self.databases.get_mut(&change.stem) {
             record.apply(change);
         } else if !change.stored.is_empty() {
@@ -295,8 +345,40 @@ impl Catalog {
         }
     }
 
-    /// Forgets a backup that is no longer there.
-    pub fn forget_hour(&mut self, stem: &KeyStem, hour: Hour) {
+    /// Does one edit.
+    pub fn edit(&mut self, edit: Edit) {
+        match edit {
+            Edit::Change(change) => self.apply(change),
+            Edit::Found { stem, path, held, newest } => {
+                let new = || Record::new(path.clone());
+                let record = self.databases.entry(stem).or_insert_with(new);
+                let hour = held.hour;
+                record.put_hour(held);
+                let is_newest = record.newest_hour().is_some_and(|last| last.hour == hour);
+                if is_newest && (&record.path, &record.newest) != (&path, &newest) {
+                    // What the database looked like then is not known.
+                    (record.path, record.newest, record.fingerprint) = (path, newest, None);
+                }
+            }
+            Edit::Gone { stem, hour } => self.forget_hour(&stem, hour),
+            Edit::Verified { stem, hour, etag, at, fault } => {
+                let record = self.databases.get_mut(&stem);
+                if let Some(held) = record.and_then(|record| record.object_mut(hour, &etag)) {
+                    (held.verified_at, held.fault) = (Some(at), fault);
+                }
+            }
+            Edit::Foreign { stem, hour, etag, why } => {
+                let record = self.databases.get_mut(&stem);
+                if let Some(held) = record.and_then(|record| record.object_mut(hour, &etag)) {
+                    held.foreign = Some(why);
+                }
+            }
+            Edit::VerifiedAt(at) => self.verified_at = Some(at),
+            Edit::ReconciledAt(at) => self.reconciled_at = Some(at),
+        }
+    }
+
+    fn forget_hour(&mut self, stem: &KeyStem, hour: Hour) {
         if let Some(record) = self.databases.get_mut(stem) {
             record.forget_hour(hour);
             if record.hours.is_empty() {

@@ -60,9 +60,14 @@ fn golden() -> Catalog {
     gone.failed_check = Some("page 3".into());
     gone.gone_since = Some(at("2024-01-15T13:59:00Z"));
     catalog.apply(gone);
+    catalog.edit(Edit::Verified {
+        stem: stem("acme/t1/t1"),
+        hour: Hour::of(at("2024-01-15T12:30:00Z")),
+        etag: ETag("\"e1\"".into()),
+        at: at("2024-01-15T13:30:00Z"),
+        fault: None,
+    });
     let record = catalog.databases.get_mut(&stem("acme/t1/t1")).unwrap();
-    let checked = at("2024-01-15T13:30:00Z");
-    record.verified(Hour::of(at("2024-01-15T12:30:00Z")), &ETag("\"e1\"".into()), checked, None);
     record.hours[1].fault = Some("cut off".into());
     record.hours[1].foreign = Some("/data/other.db".into());
     catalog
@@ -154,8 +159,8 @@ fn another_object_under_the_key_was_not_verified() {
     let now = at("2024-01-15T13:10:00Z");
     let record = |catalog: &mut Catalog| catalog.databases[&stem("t1")].hours[0].clone();
     let verify = |catalog: &mut Catalog, tag: &str| {
-        let record = catalog.databases.get_mut(&stem("t1")).unwrap();
-        record.verified(hour, &ETag(tag.into()), now, Some("cut".into()));
+        let (stem, etag, fault) = (stem("t1"), ETag(tag.into()), Some("cut".into()));
+        catalog.edit(Edit::Verified { stem, hour, etag, at: now, fault });
     };
     verify(&mut catalog, "e0");
     assert_eq!(record(&mut catalog).verified_at, None, "another object was");
@@ -187,6 +192,26 @@ fn a_fingerprint_never_outlives_the_backup_it_is_of() {
     catalog.apply(change("t1", Vec::new()));
     let record = &catalog.databases[&stem("t1")];
     assert_eq!((record.fingerprint, &record.newest), (None, &None));
+}
+
+#[test]
+fn a_backup_that_was_found_is_not_the_state_the_fingerprint_is_of() {
+    let mut catalog = empty();
+    catalog.apply(change("t1", vec![stored("2024-01-15T12:05:00Z", b"one", "e1")]));
+    let found = |time: &str, newest| Edit::Found {
+        stem: stem("t1"),
+        path: SourcePath::from_bytes(b"/data/t1.db"),
+        held: HeldHour::new(Hour::of(at(time)), 9, ETag("e2".into())),
+        newest,
+    };
+    catalog.edit(found("2024-01-15T11:05:00Z", None));
+    let record = &catalog.databases[&stem("t1")];
+    assert!(record.fingerprint.is_some() && record.newest.is_some(), "it is an older one");
+    let later = newest("2024-01-15T13:05:00Z", b"two");
+    catalog.edit(found("2024-01-15T13:05:00Z", Some(later.clone())));
+    let record = &catalog.databases[&stem("t1")];
+    assert_eq!((record.fingerprint, &record.newest), (None, &Some(later)));
+    assert_eq!(record.hours.len(), 3);
 }
 
 #[test]
