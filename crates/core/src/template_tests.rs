@@ -1,5 +1,6 @@
 //! The documented expansions, and keys that stay safe whatever a path is called.
 
+use crate::path::without_db;
 use proptest::prelude::*;
 
 use super::*;
