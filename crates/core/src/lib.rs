@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod cluster_file;
 pub mod config;
+pub mod etag;
 pub mod fingerprint;
 pub mod footer;
 pub mod hour;
@@ -20,6 +21,7 @@ pub mod template;
 
 pub use clock::{Clock, SystemClock};
 pub use config::CheckLevel;
+pub use etag::ETag;
 pub use fingerprint::{FileStamp, Fingerprint, FingerprintDigest};
 pub use footer::{CheckResult, ContentHash, Footer};
 pub use hour::Hour;

@@ -21,6 +21,7 @@ pub use location::InvalidLocation;
 pub use open::open;
 pub use probe::{ProbeReport, probe};
 pub use s3::{S3Options, S3Store};
+pub use ultrasimple_core::ETag;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -121,12 +122,6 @@ pub enum ByteRange {
     /// Its last so many bytes (all of it when it has fewer).
     Last(u64),
 }
-
-/// The store's tag of one version of an object: opaque, compared for equality, given back in
-/// conditions. Kept as the store sent it, quotes and all.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(transparent)]
-pub struct ETag(pub Box<str>);
 
 /// A confirmed write.
 #[derive(Debug, Clone, PartialEq, Eq)]
