@@ -3,10 +3,12 @@
 mod conditions;
 mod listing;
 mod streams;
+mod tags;
 
 pub use conditions::*;
 pub use listing::*;
 pub use streams::*;
+pub use tags::*;
 
 use std::sync::Arc;
 
