@@ -49,6 +49,18 @@ fn jiff_now() -> i64 {
     SystemClock.now().as_second()
 }
 
+pub async fn the_time_is_told(store: Arc<dyn Store>) {
+    // Of a bucket without anything of ours in it, and of one with the file that is asked about.
+    for round in 0..2 {
+        let told = store.time().await.unwrap();
+        assert!((told.as_second() - jiff_now()).abs() < 180, "{round}: {told}");
+        // It leaves nothing.
+        assert_eq!(names(&*store, "", None).await.len(), round);
+        let cluster_file = ".ultrasimple/v1/cluster.json";
+        put(&*store, cluster_file, &noise(1, 10), Condition::Always).await.unwrap();
+    }
+}
+
 pub async fn what_is_not_there(store: Arc<dyn Store>) {
     for missing in ["a", "a/b/c", ".ultrasimple/v1/cluster.json"] {
         assert!(store.get(&key(missing), ByteRange::Full).await.unwrap().is_none());
