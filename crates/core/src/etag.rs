@@ -1,4 +1,4 @@
-//! The tag that a store gives to each version of an object.
+//! The store's tag of one version of an object.
 
 use serde::{Deserialize, Serialize};
 

@@ -59,6 +59,20 @@ impl Hour {
     }
 }
 
+impl serde::Serialize for Hour {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Hour {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let hour = Self::parse(&text);
+        hour.ok_or_else(|| serde::de::Error::custom("an hour is written YYYYMMDD-HH0000"))
+    }
+}
+
 impl fmt::Display for Hour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = TimeZone::UTC.to_datetime(self.end());

@@ -130,6 +130,11 @@ impl KeyStem {
         &self.0
     }
 
+    /// Whether a database at `path` can have this stem, whatever the template.
+    pub fn is_of(&self, path: &crate::SourcePath) -> bool {
+        self.0.rsplit('/').next() == Some(&path.key_name())
+    }
+
     /// The key of the backup of `hour`.
     pub fn at(&self, hour: Hour) -> BackupKey {
         BackupKey { stem: self.clone(), hour }

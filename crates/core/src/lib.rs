@@ -1,15 +1,17 @@
 //! The words of the replicator: what every other crate speaks in.
 //!
-//! Ids, fingerprints, hours, keys and templates, the form of a stored backup, patterns, placement and
-//! configuration. Pure values and pure functions: nothing here does I/O, reads a clock or throws dice
-//! (time comes in through [`clock::Clock`]).
+//! Ids, fingerprints, hours, keys and templates, the form of a stored backup, patterns, placement, the
+//! retention plan and configuration. Pure values and pure functions: nothing here does I/O, reads a clock
+//! or throws dice (time comes in through [`clock::Clock`]).
 
+pub mod catalog;
 pub mod clock;
 pub mod cluster_file;
 pub mod config;
 pub mod etag;
 pub mod fingerprint;
 pub mod footer;
+pub mod hold;
 pub mod hour;
 pub mod ids;
 pub mod key;
@@ -17,8 +19,10 @@ pub mod object;
 pub mod path;
 pub mod pattern;
 pub mod placement;
+pub mod retention;
 pub mod template;
 
+pub use catalog::{Catalog, CatalogKey};
 pub use clock::{Clock, SystemClock};
 pub use config::CheckLevel;
 pub use etag::ETag;
@@ -29,3 +33,4 @@ pub use ids::{Epoch, NodeName, ShardId, VolumeName};
 pub use jiff::Timestamp;
 pub use key::{BackupKey, KeyStem, ObjectKey};
 pub use path::SourcePath;
+pub use retention::RetentionRules;

@@ -40,6 +40,20 @@ pub fn decode(text: &str) -> Vec<u8> {
     percent_decode_str(text).collect()
 }
 
+/// A component without a trailing `.db`, where that leaves anything.
+pub fn without_db(component: &[u8]) -> &[u8] {
+    match component.strip_suffix(b".db") {
+        Some(stem) if !stem.is_empty() => stem,
+        _ => component,
+    }
+}
+
+/// The last component of a path, without a trailing `.db`.
+pub(crate) fn name(path: &[u8]) -> &[u8] {
+    let last = path.rsplit(|&byte| byte == b'/').find(|component| !component.is_empty());
+    without_db(last.unwrap_or_default())
+}
+
 /// The absolute path of a database, as the bytes the file system knows.
 ///
 /// In JSON it is percent-encoded ASCII-safe text; `Display` shows readable text in which controls and
@@ -61,6 +75,11 @@ impl SourcePath {
     /// The bytes of the path.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The last part of the keys of its backups: the file's name without a trailing `.db`, [`encode`]d.
+    pub fn key_name(&self) -> String {
+        encode(name(&self.0))
     }
 
     /// The path, to open it.

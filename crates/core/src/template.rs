@@ -114,7 +114,7 @@ impl PathTemplate {
             }
             expanded => expanded?,
         };
-        stem.push_str(&encode(scope.name()));
+        stem.push_str(&path.key_name());
         Ok(KeyStem::new(stem, setting.max_key_bytes)?)
     }
 
@@ -189,7 +189,7 @@ impl Scope<'_> {
     }
 
     fn name(&self) -> &[u8] {
-        without_db(self.components().last().unwrap_or_default())
+        crate::path::name(self.bytes)
     }
 
     fn value(&self, variable: &str) -> Result<&[u8], TemplateError> {
@@ -216,7 +216,7 @@ impl Scope<'_> {
     fn following(&self, is: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
         let mut components = self.components();
         components.find(|component| is(component))?;
-        components.next().map(without_db).filter(|value| !value.is_empty())
+        components.next().map(crate::path::without_db).filter(|value| !value.is_empty())
     }
 
     /// The directory of the database relative to the pattern's literal prefix.
@@ -225,13 +225,6 @@ impl Scope<'_> {
         let directory = self.bytes.get(..end).unwrap_or_default();
         let relative = directory.strip_prefix(self.prefix.as_bytes()).unwrap_or(directory);
         relative.strip_prefix(b"/").unwrap_or(relative)
-    }
-}
-
-fn without_db(component: &[u8]) -> &[u8] {
-    match component.strip_suffix(b".db") {
-        Some(stem) if !stem.is_empty() => stem,
-        _ => component,
     }
 }
 

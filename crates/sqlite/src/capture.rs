@@ -114,6 +114,14 @@ impl Capturer {
         Ok(Self { options, scratch, checker: Checker::default() })
     }
 
+    pub(crate) fn scratch(&self) -> &Arc<Scratch> {
+        &self.scratch
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.options.clock)
+    }
+
     /// Bytes that captures have in scratch at the moment.
     pub fn spooled_bytes(&self) -> u64 {
         self.scratch.used()

@@ -18,6 +18,7 @@ mod plain;
 mod plan;
 mod restore;
 mod scratch;
+mod scratch_file;
 mod seal;
 mod source;
 mod turn;
@@ -27,6 +28,7 @@ pub use check::{CheckError, CheckLevel, check_file};
 pub use error::CaptureError;
 pub use image::{Image, ImageReader};
 pub use restore::{InstallOptions, Installation, RestoreError};
+pub use scratch_file::ScratchFile;
 pub use stat::{
     FileKind, FilesystemKind, Follow, Freshness, Stat, filesystem_kind, fingerprint, stat_at,
     timestamp_tick,

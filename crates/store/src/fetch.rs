@@ -102,7 +102,8 @@ async fn collect(
 
 /// Reads a backup, writes its image to `writer` and compares size and BLAKE3 with its footer. Gives the
 /// writer back, flushed. Decoding and writing happen on a blocking thread; memory is bounded whatever
-/// the size. Dropping the future ends that thread's work soon, and drops the writer there.
+/// the size. Also tells what the store says of the object. Dropping the future ends that thread's work
+/// soon, and drops the writer there.
 ///
 /// # Errors
 /// By kind. What was written until then is not to be used.
@@ -110,7 +111,7 @@ pub async fn fetch<W>(
     store: &dyn Store,
     key: &ObjectKey,
     writer: W,
-) -> Result<(Footer, W), FetchError>
+) -> Result<(Footer, ObjectInfo, W), FetchError>
 where
     W: Write + Send + 'static,
 {
@@ -126,7 +127,7 @@ where
     }
     let _ = sender.send(None).await;
     match decoding.await {
-        Ok(decoded) => decoded,
+        Ok(decoded) => decoded.map(|(footer, writer)| (footer, object.info, writer)),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(StoreError::Unavailable("the program is stopping".to_owned()).into()),

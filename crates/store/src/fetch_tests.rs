@@ -108,8 +108,9 @@ impl Write for Shared {
 #[tokio::test]
 async fn an_image_comes_back_as_it_was() {
     let (store, expected) = backup(b"/data/t1.db");
-    let (footer, written) = fetch(&store, &key(), Vec::new()).await.unwrap();
+    let (footer, info, written) = fetch(&store, &key(), Vec::new()).await.unwrap();
     assert_eq!((footer, written), (expected, image()));
+    assert_eq!(info.size, store.bytes.len() as u64);
 }
 
 #[tokio::test]

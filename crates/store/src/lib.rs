@@ -21,7 +21,6 @@ pub use location::InvalidLocation;
 pub use open::open;
 pub use probe::{ProbeReport, probe};
 pub use s3::{S3Options, S3Store};
-pub use ultrasimple_core::ETag;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -29,6 +28,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+pub use ultrasimple_core::ETag;
 use ultrasimple_core::{ObjectKey, Timestamp};
 
 /// A bucket, or the part of one under a prefix.

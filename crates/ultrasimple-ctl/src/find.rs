@@ -13,7 +13,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use futures::StreamExt;
 use futures::stream;
-use ultrasimple_core::path::encode;
+use ultrasimple_core::path::{encode, without_db};
 use ultrasimple_core::{BackupKey, Footer, Hour, KeyStem, SourcePath, Timestamp};
 use ultrasimple_store::{FetchError, Held, Inventory, Store, StoreError};
 
@@ -81,7 +81,7 @@ async fn by_path(store: &dyn Store, path: &SourcePath) -> anyhow::Result<KeyStem
     let inventory = inventory.with_context(|| format!("cannot list {location}"))?;
     let order = order(path, inventory.databases().keys());
     if order.left_out > 0 {
-        let (name, left_out) = (name_of(path), order.left_out);
+        let (name, left_out) = (path.key_name(), order.left_out);
         complain(&format!(
             "many databases are called {name:?}: {left_out} whose keys have other folders than the path \
              were not looked at; name the key stem to be sure"
@@ -139,12 +139,8 @@ struct Order<'a> {
     left_out: usize,
 }
 
-fn name_of(path: &SourcePath) -> String {
-    encode(without_db(path.as_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default()))
-}
-
 fn order<'a>(path: &SourcePath, stems: impl Iterator<Item = &'a KeyStem>) -> Order<'a> {
-    let name = name_of(path);
+    let name = path.key_name();
     let (mut first, rest): (Vec<_>, Vec<_>) =
         stems.partition(|stem| stem.as_str().rsplit('/').next() == Some(&name));
     let mut left_out = 0;
@@ -160,13 +156,6 @@ fn order<'a>(path: &SourcePath, stems: impl Iterator<Item = &'a KeyStem>) -> Ord
         }
     }
     Order { first, rest, left_out }
-}
-
-fn without_db(component: &[u8]) -> &[u8] {
-    match component.strip_suffix(b".db") {
-        Some(stem) if !stem.is_empty() => stem,
-        _ => component,
-    }
 }
 
 /// What the newest readable footer of a database says.

@@ -144,7 +144,7 @@ impl Job<'_> {
         let capped = Capped { file, left: expected.size, progress: self.progress.clone() };
         let writer = BufWriter::with_capacity(BUFFER, capped);
         let result = ultrasimple_store::fetch(self.store, key, writer).await;
-        Ok((installation, result.map(|(footer, _)| footer)))
+        Ok((installation, result.map(|(footer, ..)| footer)))
     }
 
     async fn install(&self, installation: Installation, footer: Footer) -> Result<Footer, Failure> {
