@@ -120,6 +120,9 @@ impl Store for FaultyStore {
     async fn delete(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
         self.inner.delete(keys).await
     }
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        self.inner.time().await
+    }
 }
 
 struct World {
