@@ -17,6 +17,7 @@ mod epoch;
 mod flow;
 mod heap;
 mod held;
+mod ledger;
 mod node;
 mod options;
 mod replicator;
