@@ -5,7 +5,7 @@
 //! trusted over the objects: it may be stale, and everything in it but the fingerprints, the verifications
 //! and the reconciliation's time can be made again from them.
 //!
-//! Owns: the values and how they change, without I/O. The stored form is [`format`]'s.
+//! Owns: the values and how they change, without I/O. The stored form is [`mod@format`]'s.
 
 pub mod format;
 

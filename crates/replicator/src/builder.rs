@@ -41,9 +41,6 @@ pub enum BuildError {
     /// The retention is not valid.
     #[error(transparent)]
     Retention(#[from] InvalidRetention),
-    /// Two settings say how many hours are kept.
-    #[error("retention_days has no meaning with hourly= in keep, which stands instead")]
-    TwoRetentions,
     /// The percentage of backups to verify is not valid.
     #[error("verify_percent_per_day: {0}")]
     VerifyPercent(#[from] InvalidVerifyPercent),
@@ -65,7 +62,7 @@ pub struct ReplicatorBuilder {
     node: String,
     shards: u32,
     concurrent: usize,
-    retention_days: Option<u32>,
+    retention_days: u32,
     keep: Option<String>,
     verify_percent_per_day: f64,
     reconcile_requests: u64,
@@ -91,7 +88,7 @@ impl Default for ReplicatorBuilder {
             node: "embedded".to_owned(),
             shards: 256,
             concurrent: 100,
-            retention_days: None,
+            retention_days: DEFAULT_RETENTION_DAYS,
             keep: None,
             verify_percent_per_day: keep.verify_percent_per_day.percent(),
             reconcile_requests: keep.reconcile_requests,
@@ -155,7 +152,7 @@ impl ReplicatorBuilder {
     /// How long a backup is kept after a newer one took its place, in days: 1 to 36,500, by default 30.
     /// The newest is kept for ever.
     pub fn retention_days(mut self, days: u32) -> Self {
-        self.retention_days = Some(days);
+        self.retention_days = days;
         self
     }
 
@@ -240,11 +237,7 @@ impl ReplicatorBuilder {
 
     fn keep_settings(&self) -> Result<KeepSettings, BuildError> {
         let keep = self.keep.as_deref().map(str::parse::<Keep>).transpose()?;
-        let days = self.retention_days.unwrap_or(DEFAULT_RETENTION_DAYS);
-        let retention = RetentionRules::new(days, keep)?;
-        if retention.retention_days().is_none() && self.retention_days.is_some() {
-            return Err(BuildError::TwoRetentions);
-        }
+        let retention = RetentionRules::new(self.retention_days, keep)?;
         Ok(KeepSettings {
             retention,
             verify_percent_per_day: VerifyPercent::new(self.verify_percent_per_day)?,

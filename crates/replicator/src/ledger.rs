@@ -73,6 +73,21 @@ impl Ledger {
         (writing.changed.iter().map(|(&id, stored)| (id, stored)), &writing.departed)
     }
 
+    /// Of these databases it could not be told now: it is not part of the write.
+    pub(crate) fn put_back(&mut self, ids: &[DatabaseId]) {
+        let Some(writing) = &mut self.writing else { return };
+        for id in ids {
+            if let Some(stored) = writing.changed.remove(id) {
+                self.page.changed.insert(*id, stored);
+            }
+        }
+    }
+
+    /// Whether there is something to tell of a database.
+    pub(crate) fn has(&self, id: DatabaseId) -> bool {
+        self.page.changed.contains_key(&id)
+    }
+
     /// The write is done.
     pub(crate) fn written(&mut self) {
         self.writing = None;

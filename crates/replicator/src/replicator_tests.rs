@@ -602,7 +602,6 @@ fn bad_settings_are_refused_by_name() {
     for (bad, said) in [
         (any().retention_days(0), "0 days of retention are outside 1 to 36500"),
         (any().keep("daily"), "\"daily\" is not a rule"),
-        (any().retention_days(7).keep("hourly=48"), "retention_days has no meaning with hourly="),
         (any().verify_percent_per_day(101.0), "verify_percent_per_day: it must be"),
         (any().retention_days(7).keep("daily=30"), "no store"),
         (any().keep("hourly=48"), "no store"),

@@ -19,6 +19,7 @@ use ultrasimple_core::{ContentHash, FingerprintDigest, Hour, KeyStem, SourcePath
 use ultrasimple_store::ETag;
 
 use crate::held::{Held, Holdings};
+use crate::keeping::Kept;
 use crate::ledger::Ledger;
 use crate::scan::{DatabaseId, Gone, Identity};
 use crate::scanner::{Changed, News};
@@ -116,6 +117,8 @@ pub(crate) struct Glance {
     pub(crate) failing: u64,
     /// How long the oldest change has been waiting.
     pub(crate) exposure: Duration,
+    /// What its catalog said when it was last read or written.
+    pub(crate) kept: Kept,
 }
 
 /// What is known of a database that no scan shows (yet, or any more).
@@ -296,6 +299,7 @@ impl Shard {
             pending: self.active.len() as u64,
             failing: failing.count() as u64 + self.held.damaged(),
             exposure: oldest.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+            kept: Kept::default(),
         }
     }
 
@@ -306,9 +310,13 @@ impl Shard {
         stem: impl Fn(&SourcePath) -> Option<KeyStem>,
     ) -> Vec<Change> {
         let Self { held, active, unsettled, ledger, .. } = self;
+        let mut unplaced = Vec::new();
         let (changed, departed) = ledger.begin();
         let changed = changed.filter_map(|(id, stored)| {
-            let (path, stem) = place(id)?;
+            let Some((path, stem)) = place(id) else {
+                unplaced.push(id);
+                return None;
+            };
             let failing = active.get(&id).and_then(|active| active.failing.as_ref());
             let kept = failing.filter(|failing| failing.failure.kind == DAMAGED_KEPT);
             let is_sure = !unsettled.contains(&id);
@@ -333,7 +341,10 @@ impl Shard {
                 gone_since: None,
             })
         });
-        departed.chain(changed).collect()
+        let changes = departed.chain(changed).collect();
+        // Gone, and the owner will hear of it presently.
+        ledger.put_back(&unplaced);
+        changes
     }
 
     /// Databases that are gone, and of which the catalog does not say so. Of those that no scan ever showed it is
@@ -369,10 +380,12 @@ impl Shard {
     }
 
     /// The backups of these databases are lost: they are to be backed up again, as if they never had been.
+    /// What changed since the catalog was read is not among them.
     pub(crate) fn forget(&mut self, lost: impl Fn(DatabaseId, &LastBackup) -> bool, now: Duration) -> usize {
         let lost: Vec<_> = self
             .held
             .ids()
+            .filter(|&id| !self.ledger.has(id))
             .filter(|&id| self.held.get(id).is_some_and(|held| lost(id, &held.backup)))
             .collect();
         for &id in &lost {

@@ -203,16 +203,6 @@ impl<'a> Checker<'a> {
         let keep = self.read(Setting::Keep, str::parse);
         let rules = RetentionRules::new(days.unwrap_or(DEFAULT_RETENTION_DAYS), keep);
         let retention = rules.unwrap_or_default();
-        if retention.retention_days().is_none()
-            && let Some(given) = self.given(Setting::RetentionDays)
-        {
-            let name = given.origin.name(Setting::RetentionDays);
-            let flag = Setting::Keep.flag();
-            self.problems.push(Problem::other(format!(
-                "{name} has no meaning with hourly= in {flag}, which stands instead: leave one of them \
-                 out"
-            )));
-        }
         KeepSettings {
             retention,
             verify_percent_per_day: self

@@ -133,12 +133,8 @@ fn retention_is_days_or_rules_or_both() {
     assert_eq!(shown(&thinned), ("7 days,daily=30,monthly=12".into(), Some(7)));
     let hourly = (S::Keep, "monthly=12,hourly=48");
     assert_eq!(shown(&[hourly]), ("hourly=48,monthly=12".into(), None));
-    let error = settings(&[(S::RetentionDays, "30"), hourly]).unwrap_err();
-    assert_eq!(
-        error,
-        "-retention-days has no meaning with hourly= in -keep, which stands instead: leave one of \
-         them out"
-    );
+    let both = [(S::RetentionDays, "30"), hourly];
+    assert_eq!(shown(&both), ("hourly=48,monthly=12".into(), None), "hourly= stands instead");
 }
 
 #[test]
