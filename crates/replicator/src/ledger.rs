@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use ultrasimple_core::catalog::StoredBackup;
-use ultrasimple_core::{FingerprintDigest, SourcePath};
+use ultrasimple_core::{ContentHash, FingerprintDigest, SourcePath};
 
 use crate::scan::DatabaseId;
 
@@ -14,7 +14,7 @@ use crate::scan::DatabaseId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Departed {
     pub(crate) path: SourcePath,
-    pub(crate) digest: Option<FingerprintDigest>,
+    pub(crate) fingerprint: Option<(FingerprintDigest, ContentHash)>,
     pub(crate) stored: Vec<StoredBackup>,
 }
 
@@ -47,14 +47,19 @@ impl Ledger {
     }
 
     /// A database is gone. What was stored of it is still to be told.
-    pub(crate) fn gone(&mut self, id: DatabaseId, path: SourcePath, digest: Option<FingerprintDigest>) {
+    pub(crate) fn gone(
+        &mut self,
+        id: DatabaseId,
+        path: SourcePath,
+        fingerprint: Option<(FingerprintDigest, ContentHash)>,
+    ) {
         if let Some(stored) = self.page.changed.remove(&id).filter(|stored| !stored.is_empty()) {
-            self.page.departed.push(Departed { path: path.clone(), digest, stored });
+            self.page.departed.push(Departed { path: path.clone(), fingerprint, stored });
         }
         if let Some(writing) = &mut self.writing
             && let Some(stored) = writing.changed.remove(&id).filter(|stored| !stored.is_empty())
         {
-            writing.departed.push(Departed { path, digest, stored });
+            writing.departed.push(Departed { path, fingerprint, stored });
         }
     }
 
@@ -111,8 +116,8 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use ultrasimple_core::ETag;
     use ultrasimple_core::catalog::Newest;
-    use ultrasimple_core::{ContentHash, ETag};
 
     use super::*;
     use crate::scan::test_id;
@@ -132,9 +137,11 @@ mod tests {
     #[test]
     fn only_the_last_backup_of_an_hour_is_told_and_none_is_lost_when_a_write_fails() {
         let (mut ledger, id) = (Ledger::default(), test_id(1));
-        for (time, tag) in
-            [("2024-01-15T12:10:00Z", "a"), ("2024-01-15T12:20:00Z", "b"), ("2024-01-15T13:10:00Z", "c")]
-        {
+        for (time, tag) in [
+            ("2024-01-15T12:10:00Z", "a"),
+            ("2024-01-15T12:20:00Z", "b"),
+            ("2024-01-15T13:10:00Z", "c"),
+        ] {
             ledger.stored(id, backup(time, tag));
         }
         assert_eq!(tags(&mut ledger, id), ["b", "c"]);

@@ -6,8 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ultrasimple_core::pattern::Reach;
 use twox_hash::XxHash3_64;
+use ultrasimple_core::pattern::Reach;
 use ultrasimple_core::{FingerprintDigest, KeyStem, SourcePath};
 
 /// A known database, while it is known. The index is used again after the database is gone, with
@@ -58,8 +58,9 @@ impl NonZeroKey {
     }
 
     fn get(self) -> u64 {
-        let Self([first], [a, b, c, d, e, f, g]) = self;
-        u64::from_le_bytes([first.get(), a, b, c, d, e, f, g])
+        let Self([first], rest) = self;
+        let rest = rest.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte));
+        rest << 8 | u64::from(first.get())
     }
 }
 
@@ -422,7 +423,8 @@ impl Table {
         below.sort_unstable();
         below.dedup();
         // Paths are known only as long as all directories above are.
-        let entries = below.iter().filter_map(|&id| self.directory(id)).flat_map(|d| d.entries.iter());
+        let entries =
+            below.iter().filter_map(|&id| self.directory(id)).flat_map(|d| d.entries.iter());
         let gone: Vec<_> = entries.filter_map(|entry| self.going(entry.id)).collect();
         for gone in &gone {
             self.forget(gone.id);
