@@ -149,7 +149,7 @@ mod tests {
             assert_eq!(due(&agenda, untold, pending, minutes).write, write, "{name}");
         }
         let mut agenda = agenda;
-        agenda.written(Duration::from_mins(60));
+        agenda.written(Duration::from_hours(1));
         assert!(!due(&agenda, OLD, 0, 61).write && due(&agenda, OLD, 0, 120).write);
     }
 

@@ -57,6 +57,9 @@ enum Message {
     Once(RpcReplyPort<()>),
     /// The end: write what the catalogs do not say yet.
     Finish(RpcReplyPort<()>),
+    /// Tells when all before it is done.
+    #[cfg(test)]
+    Idle(RpcReplyPort<()>),
 }
 
 impl Keeper {
@@ -85,6 +88,12 @@ impl Keeper {
     /// Writes the catalogs and deletes what retention gives up, after the only cycle.
     pub(crate) async fn once(&self) -> Result<(), CycleError> {
         crate::node::answer(self.actor.call(Message::Once, None).await, "the keeper")
+    }
+
+    /// Waits until what is under way is done.
+    #[cfg(test)]
+    pub(crate) async fn idle(&self) {
+        self.actor.call(Message::Idle, None).await.unwrap();
     }
 
     /// Gives up what is under way and writes what the catalogs do not say yet.
@@ -160,6 +169,8 @@ impl Actor for KeeperActor {
                 }
                 let _ = reply.send(());
             }
+            #[cfg(test)]
+            Message::Idle(reply) => reply.send(()).unwrap(),
             Message::Finish(reply) => {
                 state.arguments.round(Ask::Write, true, AT_ONCE_AT_THE_END).await;
                 let _ = reply.send(());

@@ -115,15 +115,14 @@ impl Recall {
             .filter(|(shard, news)| !news.changed.is_empty() && !recalls.shards.contains(shard))
             .map(|(shard, _)| shard)
             .collect();
-        if !missing.is_empty() && self.tender.epoch > Epoch(1) {
-            if let Err(error) = self.rebuild(owners, &recalls, &missing).await {
+        if !missing.is_empty() && self.tender.epoch > Epoch(1)
+            && let Err(error) = self.rebuild(owners, &recalls, &missing).await {
                 tracing::warn!(
                     %error,
                     "The missing catalogs could not be made from the objects: {error}; what is in the \
                      bucket already may be sent once more"
                 );
             }
-        }
         reconciled_at
     }
 
