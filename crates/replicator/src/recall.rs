@@ -115,14 +115,16 @@ impl Recall {
             .filter(|(shard, news)| !news.changed.is_empty() && !recalls.shards.contains(shard))
             .map(|(shard, _)| shard)
             .collect();
-        if !missing.is_empty() && self.tender.epoch > Epoch(1)
-            && let Err(error) = self.rebuild(owners, &recalls, &missing).await {
-                tracing::warn!(
-                    %error,
-                    "The missing catalogs could not be made from the objects: {error}; what is in the \
-                     bucket already may be sent once more"
-                );
-            }
+        if !missing.is_empty()
+            && self.tender.epoch > Epoch(1)
+            && let Err(error) = self.rebuild(owners, &recalls, &missing).await
+        {
+            tracing::warn!(
+                %error,
+                "The missing catalogs could not be made from the objects: {error}; what is in the \
+                 bucket already may be sent once more"
+            );
+        }
         reconciled_at
     }
 

@@ -200,11 +200,6 @@ impl World {
         loaded.catalogs.into_values().flat_map(|catalog| catalog.databases).collect()
     }
 
-    /// All that is known is in the objects.
-    pub(super) fn forget_catalogs(&self) {
-        std::fs::remove_dir_all(self.object(".ultrasimple/v1/catalog")).unwrap();
-    }
-
     pub(super) fn fault(&self, fault: Fault) {
         *self.store.fault.lock().unwrap() = fault;
     }
