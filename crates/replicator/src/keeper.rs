@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use ultrasimple_core::catalog::Edit;
 use ultrasimple_core::{CatalogKey, ShardId, Timestamp, VolumeName};
 use ultrasimple_keeper::reconcile::{Budget, Pass, ReconcileReport};
-use ultrasimple_keeper::{UpdateError, catalogs};
+use ultrasimple_keeper::{Author, UpdateError, catalogs};
 use ultrasimple_store::StoreError;
 
 use crate::CycleError;
@@ -247,11 +247,11 @@ impl State {
     }
 
     async fn step(&mut self, budget: &mut Budget) -> Result<Option<ReconcileReport>, StoreError> {
-        let Arguments { tender, volume, .. } = &self.arguments;
+        let Arguments { tender, .. } = &self.arguments;
         let store = &*tender.store;
         let mut pass = match self.comparison.pass.take() {
             Some(pass) => pass,
-            None => Pass::begin(store, volume.clone(), tender.clock.now(), budget).await?,
+            None => Pass::begin(store, tender.clock.now(), budget).await?,
         };
         let done = pass.go_on(store, &tender.author(false), budget).await;
         self.comparison.pass = Some(pass);
@@ -285,7 +285,7 @@ impl State {
             let key = key.object_key();
             tracing::warn!(%key, "{key} could not be mended: {why}");
         }
-        for CatalogKey { shard, .. } in changed {
+        for CatalogKey { shard, .. } in changed.iter().filter(|key| key.volume == *volume) {
             if let Some(owner) = owners.get(shard.0 as usize) {
                 self.arguments.tend(owner, Ask::Look, false).await;
             }
@@ -297,7 +297,9 @@ impl State {
         let shard = first.map_or(ShardId(0), |key| key.shard);
         let key = CatalogKey { volume: volume.clone(), shard };
         let edit = [Edit::ReconciledAt(tender.clock.now())];
-        let noted = catalogs::update(&*tender.store, &key, &tender.author(false), &edit).await;
+        // Not as its owner, to whom what was stored meanwhile is to be told.
+        let author = Author { epoch: None, ..tender.author(false) };
+        let noted = catalogs::update(&*tender.store, &key, &author, &edit).await;
         if let Err(error) = noted {
             tracing::warn!(%error, "That the bucket was compared could not be noted: {error}");
         }
