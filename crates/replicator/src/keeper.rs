@@ -28,7 +28,7 @@ const AT_ONCE: usize = 4;
 /// Shards whose catalogs are written at once at the end, when there is little time.
 const AT_ONCE_AT_THE_END: usize = 32;
 /// The time between two rounds.
-const ROUND: Duration = Duration::from_mins(1);
+const ROUND: Duration = Duration::from_secs(15);
 /// The time between two comparisons, and in which a budget of requests is to do.
 const DAY: Duration = Duration::from_hours(24);
 /// How long a comparison that failed, or whose budget is spent, waits.

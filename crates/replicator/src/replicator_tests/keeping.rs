@@ -95,17 +95,17 @@ async fn catalogs_that_are_missing_or_damaged_are_made_again_and_nothing_is_sent
     settle(&world, &mut session).await;
     session.stop().await;
     let whole = world.catalog().await;
-    for shard in 0..4 {
-        let path = world.object(&format!(".ultrasimple/v1/catalog/default/{shard}.jsonl.lz4"));
-        let bytes = std::fs::read(&path).unwrap();
-        match shard {
-            0 => std::fs::remove_file(&path).unwrap(),
-            1 => std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap(),
-            2 => std::fs::write(&path, b"something else").unwrap(),
-            _ => {
-                let other = world.object(".ultrasimple/v1/catalog/default/0.jsonl.lz4");
-                std::fs::copy(&path, other).unwrap();
-            }
+    let folder = world.object(".ultrasimple/v1/catalog/default");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files.collect();
+    let another = std::fs::read(&files[0]).unwrap();
+    for (n, path) in files.iter().enumerate() {
+        let bytes = std::fs::read(path).unwrap();
+        match n {
+            0 => std::fs::remove_file(path).unwrap(),
+            1 => std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap(),
+            2 => std::fs::write(path, b"something else").unwrap(),
+            _ => std::fs::write(path, &another).unwrap(),
         }
     }
     world.clock.advance(2 * HOUR);
@@ -302,4 +302,27 @@ async fn a_corrupt_newest_backup_is_found_and_made_again_in_the_next_hour() {
     assert_eq!(backups.len(), 2);
     assert_eq!(world.restored_from(&backups[1]), bank.commits());
     session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_has_lost_all_but_the_backups_goes_on() {
+    let world = World::new().await;
+    for n in 0..5 {
+        drop(world.bank(&format!("t{n}.db")));
+    }
+    for _ in 0..3 {
+        let mut session = world.session().await;
+        session.cycle().await;
+        settle(&world, &mut session).await;
+        session.stop().await;
+    }
+    std::fs::remove_dir_all(world.object(".ultrasimple/v1")).unwrap();
+    let backups = world.backups();
+    world.clock.advance(HOUR);
+    let mut session = world.session().await;
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.unchanged, report.failed), (0, 5, 0));
+    session.stop().await;
+    assert_eq!(world.backups(), backups);
+    assert_eq!(world.catalog().await.len(), 5);
 }
