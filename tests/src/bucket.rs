@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt as _;
 use ultrasimple_core::ObjectKey;
-use ultrasimple_store::{ByteRange, S3Options, S3Store, Store as _};
+use ultrasimple_store::{Body, ByteRange, Condition, S3Options, S3Store, Store as _};
 use ultrasimple_testkit::seaweed::{ADMIN, Login, SeaweedFs};
 
 use crate::unpack::copy_tree;
@@ -98,6 +98,21 @@ impl Bucket {
         };
         keys.sort();
         keys
+    }
+
+    /// Puts something there, behind the programs' back.
+    pub fn put(&self, key: &str, bytes: &'static [u8]) {
+        self.with_store(async |store| {
+            let body = Body::Bytes(bytes.into());
+            store.put(&ObjectKey::new(key).unwrap(), body, Condition::Always).await.unwrap();
+        });
+    }
+
+    /// Deletes something there, behind the programs' back.
+    pub fn delete(&self, key: &str) {
+        self.with_store(async |store| {
+            store.delete(&[ObjectKey::new(key).unwrap()]).await.unwrap();
+        });
     }
 
     /// Copies everything in it into a new folder, as `cp -r` or `aws s3 sync` would.
