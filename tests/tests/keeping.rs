@@ -1,5 +1,6 @@
-//! What is in the bucket, over months and restarts, on a real S3 server: what a start costs, what retention
-//! deletes and never deletes, and what is done behind the daemon's back.
+//! What is in the bucket, over months and restarts: what a start costs, what retention deletes and never deletes,
+//! and what is done behind the daemon's back. (An S3 server refuses hosts whose clock is not its own: where the
+//! clock is turned, the bucket is a directory.)
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -37,7 +38,7 @@ fn once(yard: &Yard, bucket: &Bucket, clock: &TurnedClock, words: &[&str]) {
 #[test]
 fn months_pass_and_the_newest_of_each_stays() {
     let yard = Yard::new();
-    let bucket = Bucket::new_in(SeaweedFs::shared());
+    let bucket = yard.bucket();
     let start = days_ago(77);
     let clock = TurnedClock::new(&yard, &start.to_string());
     for name in ["hot", "idle", "gone", "held"] {
@@ -48,7 +49,7 @@ fn months_pass_and_the_newest_of_each_stays() {
     std::fs::remove_file(yard.path("data/gone.db")).unwrap();
     // Keys like ours, which are not: retention must not touch them, however old.
     let stranger = "hot-20200101-000000.db.lz4";
-    bucket.put(stranger, b"a stranger's");
+    bucket.put(stranger, b"a stranger's".to_vec());
     for week in 1..=11 {
         clock.set(&(start + week * 7 * DAY).to_string());
         commit(&yard, "hot");
@@ -83,7 +84,7 @@ fn months_pass_and_the_newest_of_each_stays() {
 #[test]
 fn a_clock_that_jumped_ahead_deletes_nothing() {
     let yard = Yard::new();
-    let bucket = Bucket::new_in(SeaweedFs::shared());
+    let bucket = yard.bucket();
     let clock = TurnedClock::new(&yard, &days_ago(2).to_string());
     commit(&yard, "t");
     once(&yard, &bucket, &clock, &[]);
@@ -94,7 +95,41 @@ fn a_clock_that_jumped_ahead_deletes_nothing() {
     clock.set(&(SystemClock.now() + 400 * DAY).to_string());
     let words = ["-once", "-pattern", "data/*.db"];
     let ran = run(clock.command(yard.daemon(&bucket, &words)));
+    ran.expect(0, &["retention deletes nothing while this host is more than 15 minutes ahead"]);
     assert_eq!(bucket.backups(), before, "{ran}");
+}
+
+#[test]
+fn old_backups_are_deleted_from_a_real_server() {
+    let yard = Yard::new();
+    let bucket = Bucket::new_in(SeaweedFs::shared());
+    for name in ["a", "b"] {
+        commit(&yard, name);
+    }
+    let once = || run(yard.daemon(&bucket, &["-once", "-pattern", "data/*.db"]));
+    once().expect(0, &[]);
+    let now = bucket.backups();
+    let old = |name: &str, days: u32| {
+        let time = days_ago(days).to_string();
+        let digits: String = time.chars().filter(char::is_ascii_digit).collect();
+        format!("{name}-{}-{}0000.db.lz4", &digits[..8], &digits[8..10])
+    };
+    for days in 25..60 {
+        bucket.put(&old("a", days), bucket.get(&now["a"][0]));
+        // One database's backup under another's name is none.
+        bucket.put(&old("b", days), bucket.get(&now["a"][0]));
+    }
+    let stranger = old("a", 99);
+    bucket.put(&stranger, b"a stranger's".to_vec());
+    run(yard.ctl(&bucket, &["catalog", "rebuild"])).expect(0, &[]);
+    once().expect(0, &["Retention deleted", "it is left alone"]);
+    let backups = bucket.backups();
+    // Those of 25 to 30 days ago, perhaps the one in force when these began, today's, and the stranger's.
+    let left = backups["a"].len();
+    assert!((8..=9).contains(&left) && backups["a"].contains(&stranger), "{backups:?}");
+    assert!(!backups["a"].contains(&old("a", 33)) && backups["a"].contains(&old("a", 29)));
+    assert_eq!(backups["b"].len(), 36, "{backups:?}");
+    assert_eq!((&backups["a"].last(), &backups["b"].last()), (&now["a"].last(), &now["b"].last()));
 }
 
 #[test]
@@ -133,7 +168,7 @@ fn a_start_over_unchanged_databases_costs_its_catalogs_and_no_put() {
 #[test]
 fn what_is_done_behind_the_back_is_found_within_a_day_and_mended() {
     let yard = Yard::new();
-    let bucket = Bucket::new_in(SeaweedFs::shared());
+    let bucket = yard.bucket();
     let clock = TurnedClock::new(&yard, &days_ago(3).to_string());
     for name in ["deleted", "replaced", "left"] {
         commit(&yard, name);
@@ -142,8 +177,8 @@ fn what_is_done_behind_the_back_is_found_within_a_day_and_mended() {
     let key = |name: &str| bucket.backups()[name].last().unwrap().clone();
     let (deleted, replaced, left) = (key("deleted"), key("replaced"), key("left"));
     bucket.delete(&deleted);
-    bucket.put(&replaced, b"not a backup");
-    bucket.put("unknown-20200101-000000.db.lz4", b"not one either");
+    bucket.put(&replaced, b"not a backup".to_vec());
+    bucket.put("unknown-20200101-000000.db.lz4", b"not one either".to_vec());
 
     clock.set(&days_ago(1).to_string());
     let daemon = Daemon::start(clock.command(yard.daemon(&bucket, &PATTERN)));
