@@ -80,6 +80,9 @@ impl Store for FaultyStore {
         let able = !self.unconditional.load(Ordering::SeqCst);
         Capabilities { put_if_absent: able, put_if_matches: able }
     }
+    fn requests(&self) -> RequestCounts {
+        self.inner.requests()
+    }
     async fn put(
         &self,
         key: &ObjectKey,
@@ -172,7 +175,7 @@ impl World {
     }
 
     fn requests(&self) -> RequestCounts {
-        self.store.inner.counts()
+        self.store.requests()
     }
 
     fn key(&self, stem: &str) -> PathBuf {
