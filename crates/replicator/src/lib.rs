@@ -6,12 +6,14 @@
 //! ```
 //!
 //! [`Replicator`] is the front door, [`ReplicatorBuilder`] the short way in. The actors are in `node.rs`
-//! (who supervises whom) and `tree.rs` (the cycle); decisions without I/O are in `shard.rs`, `flow.rs`
-//! and `conflict.rs`; the way of one backup is in `backup.rs`.
+//! (who supervises whom) and `tree.rs` (the cycle); decisions without I/O are in `shard.rs`,
+//! `dispatch.rs`, `flow.rs`, `budget.rs` and `conflict.rs`; the way of one backup is in `backup.rs`.
 
 mod backup;
+mod budget;
 mod builder;
 mod conflict;
+mod dispatch;
 mod dry_run;
 mod epoch;
 mod flow;

@@ -1,14 +1,15 @@
 //! The front door: a [`Replicator`] runs cycle after cycle, or one, or shows what it would do.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use ultrasimple_core::Clock;
+use ultrasimple_core::{Clock, Epoch};
 use ultrasimple_sqlite::{CaptureOptions, Capturer};
 use ultrasimple_store::Store;
 
+use crate::budget::{Begin, PutBudget};
 use crate::node::{Halt, Node};
 use crate::options::ReplicatorOptions;
 use crate::scanner::Scanned;
@@ -41,6 +42,8 @@ pub struct Replicator {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) capturer: Arc<Capturer>,
     counters: Arc<Counters>,
+    /// Made by the first start; what is spent is spent for all that follow.
+    budget: OnceLock<Arc<Mutex<PutBudget>>>,
 }
 
 impl Replicator {
@@ -59,7 +62,7 @@ impl Replicator {
         capturing.clock = Arc::clone(&clock);
         let capturer = Capturer::new(capturing).map_err(StartError::Scratch)?;
         let (capturer, counters) = (Arc::new(capturer), Arc::new(Counters::default()));
-        Ok(Self { options, store, clock, capturer, counters })
+        Ok(Self { options, store, clock, capturer, counters, budget: OnceLock::new() })
     }
 
     /// What has happened so far.
@@ -134,12 +137,19 @@ impl Replicator {
         let options = &self.options;
         let epoch = epoch::raise(&self.store, options.shards, &options.node).await?;
         let halt = Halt::default();
+        let begin = if epoch == Epoch(1) { Begin::First } else { Begin::Again };
+        let budget = self.budget.get_or_init(|| {
+            let counted = self.store.requests().put_class();
+            let budget = PutBudget::new(options.put_budget, begin, counted, self.clock.monotonic());
+            Arc::new(Mutex::new(budget))
+        });
         let plan = Plan {
             options: options.clone(),
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
             capturer: Arc::clone(&self.capturer),
             counters: Arc::clone(&self.counters),
+            budget: Arc::clone(budget),
             epoch,
             halt: halt.clone(),
         };

@@ -5,7 +5,7 @@
 //! ```
 
 use std::collections::HashSet;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use futures::future::try_join_all;
@@ -19,6 +19,7 @@ use ultrasimple_store::Store;
 
 use crate::CycleError;
 use crate::backup::{MemoryBudget, Workshop};
+use crate::budget::PutBudget;
 use crate::node::Halt;
 use crate::options::ReplicatorOptions;
 use crate::scan::{Problem, Table, VolumeScanner};
@@ -35,6 +36,7 @@ pub(crate) struct Plan {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) capturer: Arc<Capturer>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) budget: Arc<Mutex<PutBudget>>,
     pub(crate) epoch: Epoch,
     pub(crate) halt: Halt,
 }
@@ -79,7 +81,7 @@ impl Plan {
         uploader::Arguments {
             workshop,
             concurrent: self.options.concurrent,
-            put_budget: self.options.put_budget,
+            budget: Arc::clone(&self.budget),
             abort,
             halt: self.halt.clone(),
         }

@@ -430,6 +430,14 @@ pub(crate) fn test_id(index: u32) -> DatabaseId {
 }
 
 #[cfg(test)]
+impl DatabaseId {
+    /// What [`test_id`] was given.
+    pub(crate) fn test_number(self) -> u32 {
+        self.index
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
