@@ -62,12 +62,14 @@ impl Replicator {
         capturing.clock = Arc::clone(&clock);
         let capturer = Capturer::new(capturing).map_err(StartError::Scratch)?;
         let (capturer, counters) = (Arc::new(capturer), Arc::new(Counters::default()));
+        // The projection of the bill starts here.
+        counters.statistics(store.requests(), clock.monotonic());
         Ok(Self { options, store, clock, capturer, counters, budget: OnceLock::new() })
     }
 
     /// What has happened so far.
     pub fn statistics(&self) -> Statistics {
-        self.counters.statistics()
+        self.counters.statistics(self.store.requests(), self.clock.monotonic())
     }
 
     /// Runs a cycle every `interval` until cancelled, then ends what is in flight.

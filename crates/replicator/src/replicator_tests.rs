@@ -392,6 +392,21 @@ async fn the_put_budget_is_spent_by_all_requests_and_once_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn statistics_tell_the_requests_and_what_a_month_of_them_costs() {
+    let world = World::new().await;
+    drop(world.bank("a.db"));
+    let mut session = world.session().await;
+    session.cycle().await;
+    let statistics = session.replicator.statistics();
+    assert_eq!((statistics.requests, statistics.projected_month), (world.requests(), None));
+    assert_eq!(statistics.requests.puts, 2, "the start's and the backup's");
+    world.clock.advance(Duration::from_hours(1));
+    let month = session.replicator.statistics().projected_month.unwrap();
+    assert_eq!((month.put_class, month.dollars), (2 * 720, 0.01));
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn when_an_actor_fails_all_begin_anew() {
     let world = World::new().await;
     let mut bank = world.bank("a.db");

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use ultrasimple_core::Timestamp;
+use ultrasimple_store::RequestCounts;
+
+use crate::bill::{Meter, ProjectedMonth};
 
 /// Counted by uploads as they happen.
 #[derive(Debug, Default)]
@@ -16,6 +19,7 @@ pub(crate) struct Counters {
     unchanged: AtomicU64,
     failed: AtomicU64,
     last: Mutex<LastCycle>,
+    meter: Mutex<Meter>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -56,7 +60,14 @@ impl Counters {
             (glance.pending, glance.failing, glance.exposure);
     }
 
-    pub(crate) fn statistics(&self) -> Statistics {
+    /// `requests` are those that the store has counted by `now` (monotonic clock). To be asked from the
+    /// start on: what the projection compares with is kept by the way.
+    pub(crate) fn statistics(&self, requests: RequestCounts, now: Duration) -> Statistics {
+        let projected_month = {
+            let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
+            meter.note(requests, now);
+            meter.project(requests, now)
+        };
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Statistics {
             databases: last.databases,
@@ -71,6 +82,8 @@ impl Counters {
             bytes_uploaded: self.bytes.load(Ordering::Relaxed),
             last_scan: last.at,
             last_scan_seconds: last.took.as_secs_f64(),
+            requests,
+            projected_month,
         }
     }
 }
@@ -102,6 +115,11 @@ pub struct Statistics {
     pub last_scan: Option<Timestamp>,
     /// How long it took, in seconds.
     pub last_scan_seconds: f64,
+    /// Requests sent to the store since it was opened, by kind, whatever for: backups, and what belongs to
+    /// them. Those that failed count, too.
+    pub requests: RequestCounts,
+    /// What a month costs that goes on as the last 24 hours went. `None` in the first five minutes.
+    pub projected_month: Option<ProjectedMonth>,
 }
 
 /// One cycle, as it ended (or as it stood when the next one was due).

@@ -79,7 +79,7 @@ impl RequestCounters {
 }
 
 /// Numbers of requests since the store was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct RequestCounts {
     /// Whole objects written by one request.
     pub puts: u64,
