@@ -181,7 +181,7 @@ impl ReplicatorBuilder {
         check: CheckLevel,
         /// The least time between two uploads of one database.
         min_upload_interval: Duration,
-        /// Uploads a month; `None`: as many as there are.
+        /// Requests in 30 days that cost what a PUT costs, whatever they are for; `None`: no limit.
         put_budget: Option<u64>,
         /// Where images go that do not fit into memory.
         scratch: PathBuf,

@@ -70,6 +70,7 @@ impl Replicator {
             clock: Arc::clone(&self.clock),
             capturer: Arc::clone(&self.capturer),
             counters: Arc::new(Counters::default()),
+            budget: Arc::default(),
             epoch: Epoch::default(),
             is_new: true,
             halt: Halt::default(),

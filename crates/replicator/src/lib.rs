@@ -6,13 +6,16 @@
 //! ```
 //!
 //! [`Replicator`] is the front door, [`ReplicatorBuilder`] the short way in. The actors are in `node.rs`
-//! (who supervises whom) and `tree.rs` (the cycle); decisions without I/O are in `shard.rs`, `flow.rs`
-//! and `conflict.rs`; the way of one backup is in `backup.rs`.
+//! (who supervises whom) and `tree.rs` (the cycle); decisions without I/O are in `shard.rs`,
+//! `dispatch.rs`, `flow.rs`, `budget.rs`, `conflict.rs` and `bill.rs`; the way of one backup is in `backup.rs`.
 
 mod agenda;
 mod backup;
+mod bill;
+mod budget;
 mod builder;
 mod conflict;
+mod dispatch;
 mod dry_run;
 mod epoch;
 mod flow;
@@ -38,6 +41,7 @@ use ultrasimple_sqlite::CaptureError;
 use ultrasimple_store::StoreError;
 
 pub use backup::memory_per_stream;
+pub use bill::ProjectedMonth;
 pub use builder::{BuildError, ReplicatorBuilder};
 pub use dry_run::{DryRunAction, DryRunLine};
 pub use keeping::{Keeping, Kept};

@@ -29,7 +29,7 @@ pub struct ReplicatorOptions {
     pub check: CheckLevel,
     /// The least time between two uploads of one database.
     pub min_upload_interval: Duration,
-    /// Uploads a month; `None`: as many as there are.
+    /// Requests in 30 days that cost what a PUT costs, whatever they are for; `None`: no limit.
     pub put_budget: Option<u64>,
     /// How long backups are kept, and how they are proved.
     pub keep: KeepSettings,

@@ -1,6 +1,6 @@
 //! The front door: a [`Replicator`] runs cycle after cycle, or one, or shows what it would do.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
@@ -9,6 +9,7 @@ use ultrasimple_core::Clock;
 use ultrasimple_sqlite::{CaptureOptions, Capturer};
 use ultrasimple_store::Store;
 
+use crate::budget::{Begin, PutBudget};
 use crate::epoch::Raised;
 use crate::node::{Halt, Node};
 use crate::options::ReplicatorOptions;
@@ -42,6 +43,8 @@ pub struct Replicator {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) capturer: Arc<Capturer>,
     counters: Arc<Counters>,
+    /// Made by the first start; what is spent is spent for all that follow.
+    budget: OnceLock<Arc<Mutex<PutBudget>>>,
 }
 
 impl Replicator {
@@ -60,12 +63,14 @@ impl Replicator {
         capturing.clock = Arc::clone(&clock);
         let capturer = Capturer::new(capturing).map_err(StartError::Scratch)?;
         let (capturer, counters) = (Arc::new(capturer), Arc::new(Counters::default()));
-        Ok(Self { options, store, clock, capturer, counters })
+        // The projection of the bill starts here.
+        counters.statistics(store.requests(), clock.monotonic());
+        Ok(Self { options, store, clock, capturer, counters, budget: OnceLock::new() })
     }
 
     /// What has happened so far.
     pub fn statistics(&self) -> Statistics {
-        self.counters.statistics()
+        self.counters.statistics(self.store.requests(), self.clock.monotonic())
     }
 
     /// Runs a cycle every `interval` until cancelled, then ends what is in flight.
@@ -138,12 +143,19 @@ impl Replicator {
         let Raised { epoch, is_new } =
             epoch::raise(&self.store, options.shards, &options.node).await?;
         let halt = Halt::default();
+        let begin = if is_new { Begin::First } else { Begin::Again };
+        let budget = self.budget.get_or_init(|| {
+            let counted = self.store.requests().put_class();
+            let budget = PutBudget::new(options.put_budget, begin, counted, self.clock.monotonic());
+            Arc::new(Mutex::new(budget))
+        });
         let plan = Plan {
             options: options.clone(),
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
             capturer: Arc::clone(&self.capturer),
             counters: Arc::clone(&self.counters),
+            budget: Arc::clone(budget),
             epoch,
             is_new,
             halt: halt.clone(),

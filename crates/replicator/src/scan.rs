@@ -140,3 +140,9 @@ mod tests;
 pub(crate) fn test_id(number: u32) -> DatabaseId {
     table::test_id(number)
 }
+
+/// An identity of its own for each id.
+#[cfg(test)]
+pub(crate) fn test_identity(id: DatabaseId) -> Identity {
+    table::test_identity(id)
+}

@@ -228,10 +228,10 @@ impl Shard {
     /// went. A database backed up less than `min_interval` ago goes on waiting.
     pub(crate) fn offers(&mut self, now: Duration, min_interval: Duration) -> Vec<Offer> {
         let mut offers = Vec::new();
-        for (&id, active) in &mut self.active {
+        for (&id, active) in self.active.iter_mut().filter(|(_, active)| !active.offered) {
             let last = self.held.get(id).map(|held| Box::new(held.backup));
             let rests = last.as_ref().is_some_and(|last| last.stored_at + min_interval > now);
-            if !active.offered && !rests {
+            if !rests {
                 active.offered = true;
                 active.seen = None;
                 let has_failed = active.failing.is_some();

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use ultrasimple_core::Timestamp;
+use ultrasimple_store::RequestCounts;
+
+use crate::bill::{Meter, ProjectedMonth};
 
 use crate::keeping::{Keeping, KeepingCounters, Kept};
 
@@ -19,6 +22,7 @@ pub(crate) struct Counters {
     failed: AtomicU64,
     last: Mutex<LastCycle>,
     keeping: Arc<KeepingCounters>,
+    meter: Mutex<Meter>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -66,7 +70,14 @@ impl Counters {
         Arc::clone(&self.keeping)
     }
 
-    pub(crate) fn statistics(&self) -> Statistics {
+    /// `requests` are those that the store has counted by `now` (monotonic clock). To be asked from the
+    /// start on: what the projection compares with is kept by the way.
+    pub(crate) fn statistics(&self, requests: RequestCounts, now: Duration) -> Statistics {
+        let projected_month = {
+            let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
+            meter.note(requests, now);
+            meter.project(requests, now)
+        };
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Statistics {
             databases: last.databases,
@@ -83,6 +94,8 @@ impl Counters {
             last_scan_seconds: last.took.as_secs_f64(),
             kept: last.kept,
             keeping: self.keeping.snapshot(),
+            requests,
+            projected_month,
         }
     }
 }
@@ -118,6 +131,11 @@ pub struct Statistics {
     pub kept: Kept,
     /// What was done to keep it in order.
     pub keeping: Keeping,
+    /// Requests sent to the store since it was opened, by kind, whatever for: backups, and what belongs to
+    /// them. Those that failed count, too.
+    pub requests: RequestCounts,
+    /// What a month costs that goes on as the last 24 hours went. `None` in the first five minutes.
+    pub projected_month: Option<ProjectedMonth>,
 }
 
 /// One cycle, as it ended (or as it stood when the next one was due).

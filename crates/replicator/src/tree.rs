@@ -5,7 +5,7 @@
 //! ```
 
 use std::collections::HashSet;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use futures::future::try_join_all;
@@ -22,6 +22,7 @@ use ultrasimple_store::Store;
 
 use crate::CycleError;
 use crate::backup::{MemoryBudget, Workshop};
+use crate::budget::PutBudget;
 use crate::keeper::{self, Keeper};
 use crate::node::Halt;
 use crate::options::ReplicatorOptions;
@@ -41,6 +42,7 @@ pub(crate) struct Plan {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) capturer: Arc<Capturer>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) budget: Arc<Mutex<PutBudget>>,
     pub(crate) epoch: Epoch,
     /// Nothing was in the bucket before this start.
     pub(crate) is_new: bool,
@@ -87,7 +89,7 @@ impl Plan {
         uploader::Arguments {
             workshop,
             concurrent: self.options.concurrent,
-            put_budget: self.options.put_budget,
+            budget: Arc::clone(&self.budget),
             abort,
             halt: self.halt.clone(),
         }

@@ -1,32 +1,36 @@
-//! The actor that decides which upload begins when: the largest exposure first, no more at once than
-//! allowed, and no more a month than budgeted.
+//! The actor that runs the uploads: does what the [`Dispatcher`] says.
 //!
-//! Owns the queue (one entry per database, because owners offer one at a time) and the uploads in
-//! flight, each a task of its own. A panic in one is that database's failure. Called by shard owners,
-//! the cycle, and the uploads that end.
+//! Owns the uploads in flight, each a task of its own. A panic in one is that database's failure. Called
+//! by shard owners, the cycle, and the uploads that end.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
+use ractor::{
+    Actor, ActorCell, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort, SpawnErr,
+};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::CycleError;
 use crate::backup::{Attempt, Stop, Workshop};
-use crate::flow::{AdaptiveLimit, PutBudget};
+use crate::budget::PutBudget;
+use crate::dispatch::{Dispatcher, Ended, FAILURES_IN_A_ROW, Next, Ticket};
 use crate::node::Halt;
 use crate::shard::{Failure, Offer, Outcome};
 use crate::shard_owner::ShardOwner;
+
+/// A wait for `-put-budget` that is worth a line in the log, at most once in that time.
+const LONG_WAIT: Duration = Duration::from_hours(1);
 
 /// What the uploader needs.
 pub(crate) struct Arguments {
     pub(crate) workshop: Arc<Workshop>,
     pub(crate) concurrent: usize,
-    pub(crate) put_budget: Option<u64>,
+    /// Outlives the actors: those that are made anew have no more to spend.
+    pub(crate) budget: Arc<Mutex<PutBudget>>,
     /// Cancelled: uploads in flight are given up.
     pub(crate) abort: CancellationToken,
     pub(crate) halt: Halt,
@@ -38,7 +42,7 @@ pub(crate) struct Uploader(ActorRef<Message>);
 
 enum Message {
     Offer(ShardOwner, Vec<Offer>),
-    Ended(Ended),
+    Ended(Ticket, Ended),
     /// A cycle begins: what did not work may work again.
     NewCycle,
     /// The put budget may have a request again.
@@ -47,44 +51,6 @@ enum Message {
     /// Begin nothing new.
     Drain(RpcReplyPort<()>),
 }
-
-#[derive(Debug, Clone, Copy)]
-struct Ended {
-    store: StoreSays,
-    /// Nothing was sent.
-    spared: bool,
-}
-
-/// What an upload told about the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum StoreSays {
-    /// It works.
-    Works,
-    /// It asks for fewer requests at once.
-    SlowDown,
-    /// It does not work: down, refusing, not answering.
-    Broken,
-    /// The store was not asked.
-    Nothing,
-}
-
-impl StoreSays {
-    fn of(outcome: &Outcome) -> Self {
-        match outcome {
-            Outcome::Stored { .. } => Self::Works,
-            Outcome::Failed(failure) => match failure.kind {
-                "slow_down" => Self::SlowDown,
-                "unavailable" | "unknown_outcome" | "denied" => Self::Broken,
-                _ => Self::Nothing,
-            },
-            Outcome::Unchanged { .. } | Outcome::Vanished | Outcome::Deferred => Self::Nothing,
-        }
-    }
-}
-
-/// So many failures of the store in a row, and the rest of the cycle's queue is not tried: capturing
-/// what cannot be stored costs the host, and helps nobody.
-const FAILURES_IN_A_ROW: u32 = 20;
 
 impl Uploader {
     pub(crate) async fn spawn(
@@ -125,40 +91,17 @@ struct UploaderActor;
 
 struct State {
     arguments: Arguments,
-    limit: AdaptiveLimit,
-    budget: Option<PutBudget>,
-    queue: BinaryHeap<Queued>,
-    arrivals: u64,
-    in_flight: usize,
-    failures_in_a_row: u32,
-    draining: bool,
-    awaiting_refill: bool,
+    dispatcher: Dispatcher<ShardOwner>,
+    alarm: Option<Alarm>,
+    /// When a long wait was last told.
+    told: Option<Duration>,
     waiting: Vec<RpcReplyPort<()>>,
 }
 
-/// First what has not failed yet, then what has: the hopeless must not starve the others (R7). Among those,
-/// the largest exposure; among equals, the first to arrive.
-struct Queued {
-    order: Reverse<(bool, Duration, u64)>,
-    owner: ShardOwner,
-    offer: Offer,
-}
-
-impl PartialEq for Queued {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
-    }
-}
-impl Eq for Queued {}
-impl PartialOrd for Queued {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Queued {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.order.cmp(&other.order)
-    }
+/// A [`Message::Refilled`] to come.
+struct Alarm {
+    due: Duration,
+    task: JoinHandle<Result<(), MessagingErr<Message>>>,
 }
 
 impl Actor for UploaderActor {
@@ -171,19 +114,8 @@ impl Actor for UploaderActor {
         _: ActorRef<Message>,
         arguments: Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let now = arguments.workshop.clock.monotonic();
-        Ok(State {
-            limit: AdaptiveLimit::new(arguments.concurrent),
-            budget: arguments.put_budget.map(|per_month| PutBudget::new(per_month, now)),
-            queue: BinaryHeap::new(),
-            arrivals: 0,
-            in_flight: 0,
-            failures_in_a_row: 0,
-            draining: false,
-            awaiting_refill: false,
-            waiting: Vec::new(),
-            arguments,
-        })
+        let dispatcher = Dispatcher::new(arguments.concurrent);
+        Ok(State { arguments, dispatcher, alarm: None, told: None, waiting: Vec::new() })
     }
 
     async fn handle(
@@ -192,38 +124,39 @@ impl Actor for UploaderActor {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        let budget = Arc::clone(&state.arguments.budget);
+        let mut budget = budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let workshop = &state.arguments.workshop;
+        budget.meter(workshop.store.requests().put_class(), workshop.clock.monotonic());
         match message {
             Message::Offer(owner, offers) => {
                 for offer in offers {
-                    state.arrivals += 1;
-                    let order = Reverse((offer.has_failed, offer.since, state.arrivals));
-                    state.queue.push(Queued { order, owner: owner.clone(), offer });
+                    state.dispatcher.offer(owner.clone(), offer);
                 }
             }
-            Message::Ended(ended) => {
-                state.in_flight -= 1;
-                state.limit.ended(ended.store == StoreSays::SlowDown, state.in_flight);
-                state.note(ended.store);
-                if let Some(budget) = state.budget.as_mut().filter(|_| ended.spared) {
-                    budget.give_back();
+            Message::Ended(ticket, ended) => {
+                if state.dispatcher.ended(ticket, ended, &mut budget) {
+                    let waiting = state.dispatcher.waiting();
+                    tracing::error!(
+                        waiting,
+                        "The store failed {FAILURES_IN_A_ROW} times in a row; {waiting} databases wait \
+                         for the next cycle"
+                    );
                 }
             }
-            Message::NewCycle => state.failures_in_a_row = 0,
-            Message::Refilled => state.awaiting_refill = false,
+            Message::NewCycle => state.dispatcher.new_cycle(),
+            Message::Refilled => state.alarm = None,
             Message::WhenIdle(reply) => {
                 state.waiting.retain(|waiting| !waiting.is_closed());
                 state.waiting.push(reply);
             }
             Message::Drain(reply) => {
-                state.draining = true;
+                state.dispatcher.drain();
                 state.waiting.push(reply);
             }
         }
-        state.begin(&myself);
-        if state.queue.is_empty() {
-            state.queue.shrink_to_fit();
-        }
-        if state.in_flight == 0 && state.queue.is_empty() {
+        state.act(&myself, &budget);
+        if state.dispatcher.is_idle() {
             for reply in state.waiting.drain(..) {
                 let _ = reply.send(());
             }
@@ -233,51 +166,56 @@ impl Actor for UploaderActor {
 }
 
 impl State {
-    fn note(&mut self, store: StoreSays) {
-        match store {
-            StoreSays::Works => self.failures_in_a_row = 0,
-            StoreSays::Broken => {
-                self.failures_in_a_row += 1;
-                if self.failures_in_a_row == FAILURES_IN_A_ROW {
-                    let waiting = self.queue.len();
-                    tracing::error!(
-                        waiting,
-                        "The store failed {FAILURES_IN_A_ROW} times in a row; {waiting} databases wait \
-                         for the next cycle"
-                    );
-                }
+    /// Does what is to be done now.
+    fn act(&mut self, myself: &ActorRef<Message>, budget: &PutBudget) {
+        loop {
+            match self.dispatcher.next(budget) {
+                Next::Begin(ticket, owner, offer) => self.begin(myself, ticket, owner, offer),
+                Next::Defer(owner, id) => owner.settle(id, Outcome::Deferred),
+                Next::Wait(wait) => return self.wake_in(myself, wait),
+                Next::Nothing => return,
             }
-            StoreSays::SlowDown | StoreSays::Nothing => {}
         }
     }
 
-    /// Begins as many uploads as may be in flight.
-    fn begin(&mut self, myself: &ActorRef<Message>) {
-        if self.draining || self.failures_in_a_row >= FAILURES_IN_A_ROW {
-            for queued in self.queue.drain() {
-                queued.owner.settle(queued.offer.id, Outcome::Deferred);
-            }
+    fn begin(&self, myself: &ActorRef<Message>, ticket: Ticket, owner: ShardOwner, offer: Offer) {
+        let upload = Upload {
+            workshop: Arc::clone(&self.arguments.workshop),
+            abort: self.arguments.abort.clone(),
+            halt: self.arguments.halt.clone(),
+        };
+        let myself = myself.clone();
+        tokio::spawn(async move {
+            let ended = upload.run(owner, offer).await;
+            let _ = myself.cast(Message::Ended(ticket, ended));
+        });
+    }
+
+    /// Looks again in so long, or earlier.
+    fn wake_in(&mut self, myself: &ActorRef<Message>, wait: Duration) {
+        let now = self.arguments.workshop.clock.monotonic();
+        self.tell_long(wait, now);
+        let due = now + wait;
+        if self.alarm.as_ref().is_some_and(|alarm| alarm.due <= due) {
+            return;
         }
-        while self.in_flight < self.limit.get() && !self.queue.is_empty() && !self.awaiting_refill {
-            if let Some(budget) = &mut self.budget
-                && let Err(wait) = budget.take(self.arguments.workshop.clock.monotonic())
-            {
-                self.awaiting_refill = true;
-                drop(myself.send_after(wait, || Message::Refilled));
-                return;
-            }
-            let Some(Queued { owner, offer, .. }) = self.queue.pop() else { return };
-            self.in_flight += 1;
-            let upload = Upload {
-                workshop: Arc::clone(&self.arguments.workshop),
-                abort: self.arguments.abort.clone(),
-                halt: self.arguments.halt.clone(),
-            };
-            let myself = myself.clone();
-            tokio::spawn(async move {
-                let ended = upload.run(owner, offer).await;
-                let _ = myself.cast(Message::Ended(ended));
-            });
+        let task = myself.send_after(wait, || Message::Refilled);
+        if let Some(Alarm { task, .. }) = self.alarm.replace(Alarm { due, task }) {
+            task.abort();
+        }
+    }
+
+    fn tell_long(&mut self, wait: Duration, now: Duration) {
+        let is_news = self.told.is_none_or(|told| now.saturating_sub(told) >= LONG_WAIT);
+        if wait >= LONG_WAIT && is_news {
+            self.told = Some(now);
+            let (waiting, minutes) = (self.dispatcher.waiting(), wait.as_secs() / 60);
+            tracing::warn!(
+                waiting,
+                minutes,
+                "The put budget is spent for now: the next upload begins in {minutes} minutes; \
+                 {waiting} databases wait"
+            );
         }
     }
 }
@@ -318,8 +256,8 @@ impl Upload {
             Outcome::Unchanged { .. } => counters.unchanged(),
             _ => {}
         }
-        let store = StoreSays::of(&outcome);
+        let ended = Ended::of(&outcome, sent);
         owner.settle(id, outcome);
-        Ended { store, spared: !sent }
+        ended
     }
 }

@@ -79,7 +79,7 @@ impl RequestCounters {
 }
 
 /// Numbers of requests since the store was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct RequestCounts {
     /// Whole objects written by one request.
     pub puts: u64,
@@ -121,11 +121,6 @@ impl<S: Store> CountedStore<S> {
         Self { inner, counters }
     }
 
-    /// The numbers so far.
-    pub fn counts(&self) -> RequestCounts {
-        self.counters.snapshot()
-    }
-
     /// The store inside.
     pub fn inner(&self) -> &S {
         &self.inner
@@ -148,6 +143,10 @@ impl<S: Store> Store for CountedStore<S> {
 
     fn learn(&self, found: Capabilities) {
         self.inner.learn(found);
+    }
+
+    fn requests(&self) -> RequestCounts {
+        self.counters.snapshot()
     }
 
     async fn put(

@@ -30,8 +30,8 @@ use ultrasimple_core::key::MAX_KEY_BYTES;
 use ultrasimple_core::{Clock, ObjectKey, SystemClock, Timestamp};
 
 use crate::{
-    Body, ByteRange, Capabilities, Condition, ListedObject, Location, Object, ObjectInfo, Store,
-    StoreError, Stored,
+    Body, ByteRange, Capabilities, Condition, ListedObject, Location, Object, ObjectInfo,
+    RequestCounts, Store, StoreError, Stored,
 };
 use errors::{failed, missing_root};
 use tree::Tree;
@@ -150,6 +150,10 @@ impl Store for DirectoryStore {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities { put_if_absent: true, put_if_matches: true }
+    }
+
+    fn requests(&self) -> RequestCounts {
+        RequestCounts::default()
     }
 
     async fn put(

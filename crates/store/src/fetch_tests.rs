@@ -8,7 +8,7 @@ use ultrasimple_core::footer::FooterFields;
 use ultrasimple_core::{CheckResult, Epoch, ShardId, SourcePath, Timestamp, object};
 
 use super::*;
-use crate::{Body, Capabilities, Condition, ETag, ListedObject, Object, Stored};
+use crate::{Body, Capabilities, Condition, ETag, ListedObject, Object, RequestCounts, Stored};
 
 /// A store with one object, which it sends in small pieces.
 #[derive(Debug, Default)]
@@ -31,6 +31,9 @@ impl Store for OneObject {
     }
     fn capabilities(&self) -> Capabilities {
         Capabilities { put_if_absent: false, put_if_matches: false }
+    }
+    fn requests(&self) -> RequestCounts {
+        RequestCounts::default()
     }
     async fn put(&self, _: &ObjectKey, _: Body, _: Condition) -> Result<Stored, StoreError> {
         Err(StoreError::Denied("no".into()))

@@ -51,6 +51,10 @@ pub trait Store: Debug + Send + Sync {
         let _ = found;
     }
 
+    /// The requests sent so far, by kind: what the bill is made of. Wrappers pass it on; a store that counts
+    /// nothing says zero (a directory; [`CountedStore`] counts its calls).
+    fn requests(&self) -> RequestCounts;
+
     /// Stores an object whole or not at all. When it returns `Ok`, the store has confirmed that it holds
     /// exactly these bytes.
     async fn put(

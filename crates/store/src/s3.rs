@@ -37,7 +37,7 @@ use ultrasimple_core::{ObjectKey, Timestamp};
 use crate::counted::RequestKind;
 use crate::{
     Body, ByteRange, Capabilities, Condition, ETag, ListedObject, Object, ObjectInfo,
-    RequestCounters, Store, StoreError, Stored,
+    RequestCounts, Store, StoreError, Stored,
 };
 use digest::Md5Digest;
 use errors::{Effect, Failure, store_error};
@@ -95,11 +95,6 @@ impl S3Store {
     /// The most bytes that one streamed upload holds in memory: see [`S3Options::memory_per_stream`].
     pub fn memory_per_stream(&self) -> u64 {
         self.shared.options.memory_per_stream()
-    }
-
-    /// Where this store counts its requests.
-    pub fn counters(&self) -> &Arc<RequestCounters> {
-        &self.shared.options.counters
     }
 }
 
@@ -266,6 +261,10 @@ impl Store for S3Store {
     fn learn(&self, found: Capabilities) {
         self.shared.put_if_absent.store(found.put_if_absent, Ordering::Relaxed);
         self.shared.put_if_matches.store(found.put_if_matches, Ordering::Relaxed);
+    }
+
+    fn requests(&self) -> RequestCounts {
+        self.shared.options.counters.snapshot()
     }
 
     async fn put(

@@ -238,7 +238,7 @@ async fn nothing_is_retried_at_once() {
     proxy.set(Fault::Answer(500, "InternalError")).await.unwrap();
     assert_error!(small_put(&store).await, UnknownOutcome,);
     assert_eq!(proxy.requests("PUT"), 2);
-    assert_eq!(store.counters().snapshot().puts, 2);
+    assert_eq!(store.requests().puts, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

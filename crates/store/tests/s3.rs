@@ -47,7 +47,7 @@ async fn a_key_that_is_too_long_is_refused_without_a_request() {
     let refused = put(&*store, &long, &noise(1, 10), Condition::Absent).await;
     assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
     assert!(matches!(store.head(&key(&long)).await, Err(StoreError::Invalid(_))));
-    assert_eq!(store.counters().snapshot(), RequestCounts::default());
+    assert_eq!(store.requests(), RequestCounts::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +66,7 @@ async fn each_request_is_counted() {
     store.delete(&[key("a"), key("b")]).await.unwrap();
     // 3 parts, the beginning and the completion.
     let expected = RequestCounts { puts: 2, multipart: 5, gets: 1, heads: 2, lists: 1, deletes: 1 };
-    assert_eq!(store.counters().snapshot(), expected);
+    assert_eq!(store.requests(), expected);
     assert_eq!((expected.put_class(), expected.get_class()), (8, 3));
 }
 
@@ -74,7 +74,7 @@ async fn each_request_is_counted() {
 async fn a_probe_costs_what_it_says() {
     let store = seaweed("").await;
     probe(&*store).await.unwrap();
-    let counts = store.counters().snapshot();
+    let counts = store.requests();
     assert_eq!((counts.puts, counts.gets, counts.deletes), (4, 1, 1));
     assert_eq!(counts.put_class() + counts.get_class(), 5);
 }

@@ -11,8 +11,8 @@ use ultrasimple_core::{
     CheckResult, Epoch, Hour, KeyStem, ObjectKey, ShardId, SourcePath, Timestamp, object,
 };
 use ultrasimple_store::{
-    Body, ByteRange, Capabilities, Condition, ETag, ListedObject, Object, ObjectInfo, Store,
-    StoreError, Stored,
+    Body, ByteRange, Capabilities, Condition, ETag, ListedObject, Object, ObjectInfo,
+    RequestCounts, Store, StoreError, Stored,
 };
 
 #[derive(Debug, Default)]
@@ -73,6 +73,10 @@ impl Store for Memory {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities { put_if_absent: true, put_if_matches: true }
+    }
+
+    fn requests(&self) -> RequestCounts {
+        RequestCounts::default()
     }
 
     async fn put(&self, _: &ObjectKey, _: Body, _: Condition) -> Result<Stored, StoreError> {

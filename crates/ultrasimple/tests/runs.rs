@@ -178,6 +178,13 @@ fn it_runs_is_looked_at_and_stops_when_told() {
         assert!(json.get(name).is_some(), "{name} is not in {json}");
     }
     assert_eq!(json["databases"], 1);
+    let requests = &json["requests"];
+    for kind in ["puts", "multipart", "gets", "heads", "lists", "deletes"] {
+        assert!(requests[kind].is_u64(), "{kind} is not in {json}");
+    }
+    // The probe's, the start's, the backup's.
+    assert!(requests["puts"].as_u64() > Some(2), "{json}");
+    assert!(json.get("projected_month").is_some_and(serde_json::Value::is_null), "{json}");
 
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     until("SIGTERM");

@@ -160,8 +160,9 @@ settings! {
         "Least time between two uploads of one database. It lowers the bill; the price is that a \
          change may wait that long";
     PutBudget = "put-budget" "N", Upload, Kind::Count(1, 1_000_000_000_000), None;
-        "Uploads a month, at most, shared between the databases by how long their changes have \
-         waited. Without it there is no limit";
+        "Requests a month that cost what a PUT costs (uploads, their parts, listings, all else that is \
+         written), at most. Uploads share what is left of them by how long their changes have waited. \
+         Without it there is no limit";
     Check = "check" "LEVEL", Upload, Kind::Choice(&["off", "quick", "full"]), Some("quick");
         "How a capture is checked before its upload: off, quick (PRAGMA quick_check) or full (PRAGMA \
          integrity_check). A damaged one is stored marked";

@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use ultrasimple_core::ObjectKey;
+use ultrasimple_core::{ObjectKey, Timestamp};
 use ultrasimple_store::{
     Body, ByteRange, Capabilities, Condition, DirectoryStore, ListedObject, Object, ObjectInfo,
-    Store, StoreError, Stored,
+    RequestCounts, Store, StoreError, Stored,
 };
 
 /// What happens to a write.
@@ -95,6 +95,14 @@ impl Store for Faulty {
     fn capabilities(&self) -> Capabilities {
         let able = !self.faults().unconditional;
         Capabilities { put_if_absent: able, put_if_matches: able }
+    }
+
+    fn requests(&self) -> RequestCounts {
+        self.inner.requests()
+    }
+
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        self.inner.time().await
     }
 
     async fn put(

@@ -3,7 +3,7 @@
 use ultrasimple_core::catalog::{Edit, HeldHour};
 use ultrasimple_core::{BackupKey, Epoch};
 use ultrasimple_keeper::reconcile::{Budget, Pass, ReconcileReport};
-use ultrasimple_store::StoreError;
+use ultrasimple_store::{Store as _, StoreError};
 
 use crate::rebuild::newer_catalog;
 use crate::world::{
@@ -46,12 +46,12 @@ async fn an_equal_bucket_costs_the_listing_and_the_catalogs_and_no_write() {
     backups.push(backup("t1", 81).of("/data/else/where/t1.db"));
     world.store_and_write(&backups).await;
     let catalogs = world.catalogs().await;
-    let (requests, puts) = (world.requests(), world.store.counts().puts);
+    let (requests, puts) = (world.requests(), world.store.requests().puts);
     assert!(is_quiet(&pass(&world).await));
     let objects = backups.len() + catalogs.len();
     assert!((1_001..2_000).contains(&objects));
     assert_eq!(world.requests() - requests, 1 + catalogs.len() as u64 + 2);
-    assert_eq!(world.store.counts().puts, puts);
+    assert_eq!(world.store.requests().puts, puts);
     let mut budget = Budget(1_000);
     let mut pass = Pass::begin(&world.store, at(NOW), &mut budget).await.unwrap();
     pass.go_on(&world.store, &owner(1), &mut budget).await.unwrap().unwrap();
@@ -241,10 +241,10 @@ async fn what_was_written_since_the_pass_began_is_not_looked_at() {
     let shard = catalog_key(&volume(), &path("/data/t1.db"));
     let gone = Edit::Gone { stem: stem("t1"), hour: hour(1) };
     world.update(&shard, &owner(1), &[gone]).await;
-    let lists = world.store.counts().lists;
+    let lists = world.store.requests().lists;
     let report = pass.go_on(&world.store, &owner(1), &mut budget).await.unwrap().unwrap();
     assert!(is_quiet(&report));
-    assert_eq!(world.store.counts().lists - lists, 2, "the bucket, and the catalogs again");
+    assert_eq!(world.store.requests().lists - lists, 2, "the bucket, and the catalogs again");
 }
 
 #[tokio::test]

@@ -188,7 +188,7 @@ impl World {
 
     /// All requests so far.
     pub(crate) fn requests(&self) -> u64 {
-        let counts = self.store.counts();
+        let counts = self.store.requests();
         counts.puts + counts.gets + counts.heads + counts.lists + counts.deletes
     }
 

@@ -84,6 +84,9 @@ impl Store for FaultyStore {
         let able = !self.unconditional.load(Ordering::SeqCst);
         Capabilities { put_if_absent: able, put_if_matches: able }
     }
+    fn requests(&self) -> RequestCounts {
+        self.inner.requests()
+    }
     async fn put(
         &self,
         key: &ObjectKey,
@@ -205,7 +208,7 @@ impl World {
     }
 
     pub(super) fn requests(&self) -> RequestCounts {
-        self.store.inner.counts()
+        self.store.requests()
     }
 
     pub(super) fn key(&self, stem: &str) -> PathBuf {

@@ -479,8 +479,21 @@ impl Table {
 }
 
 #[cfg(test)]
+pub(crate) fn test_identity(id: DatabaseId) -> Identity {
+    Identity(id.index.into())
+}
+
+#[cfg(test)]
 pub(crate) fn test_id(index: u32) -> DatabaseId {
     DatabaseId { index, generation: 0 }
+}
+
+#[cfg(test)]
+impl DatabaseId {
+    /// What [`test_id`] was given.
+    pub(crate) fn test_number(self) -> u32 {
+        self.index
+    }
 }
 
 #[cfg(test)]

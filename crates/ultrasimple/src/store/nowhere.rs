@@ -6,8 +6,8 @@ use futures::stream::{self, BoxStream};
 use ultrasimple_core::key::MAX_KEY_BYTES;
 use ultrasimple_core::{Clock, ObjectKey, SystemClock, Timestamp};
 use ultrasimple_store::{
-    Body, ByteRange, Capabilities, Condition, ListedObject, Object, ObjectInfo, Store, StoreError,
-    Stored,
+    Body, ByteRange, Capabilities, Condition, ListedObject, Object, ObjectInfo, RequestCounts,
+    Store, StoreError, Stored,
 };
 
 /// Empty for ever.
@@ -30,6 +30,10 @@ impl Store for Nowhere {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities { put_if_absent: true, put_if_matches: true }
+    }
+
+    fn requests(&self) -> RequestCounts {
+        RequestCounts::default()
     }
 
     async fn put(&self, _: &ObjectKey, _: Body, _: Condition) -> Result<Stored, StoreError> {
