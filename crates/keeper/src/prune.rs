@@ -110,14 +110,13 @@ pub async fn act(
     holds: &Holds,
 ) -> PruneReport {
     let volume = &catalog.key.volume;
-    let work = plan.databases.iter().filter(|(stem, plan)| {
-        let is_due = !plan.delete.is_empty();
-        is_due && !holds.holds(stem)
-    });
-    let work = work.filter_map(|(stem, plan)| {
-        let record = catalog.databases.get(stem)?;
-        Some(Look { store, volume, stem, record }.prove(plan))
-    });
+    let mut work = Vec::new();
+    for (stem, plan) in &plan.databases {
+        let record = catalog.databases.get(stem).filter(|_| !plan.delete.is_empty());
+        if let Some(record) = record.filter(|_| !holds.holds(stem)) {
+            work.push(Look { store, volume, stem, record }.prove(plan));
+        }
+    }
     let mut proofs = stream::iter(work).buffer_unordered(IN_FLIGHT);
     let mut deletion = Deletion::new(store, holds);
     while let Some(proof) = proofs.next().await {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use ultrasimple_core::catalog::{Newest, StoredBackup};
 use ultrasimple_core::footer::{ContentHasher, FooterFields};
 use ultrasimple_core::key::KeyStem;
 use ultrasimple_core::pattern::PatternSet;
@@ -22,7 +23,7 @@ use ultrasimple_core::{
     VolumeName, object, placement,
 };
 use ultrasimple_sqlite::{Capture, CaptureError, Capturer, Image, filesystem_kind, timestamp_tick};
-use ultrasimple_store::{ETag, Store};
+use ultrasimple_store::{ETag, FetchError, Store, inventory};
 
 use crate::dry_run::{DryRunAction, DryRunLine};
 use crate::scan::{DatabaseId, Table};
@@ -107,6 +108,7 @@ impl Workshop {
         self: &Arc<Self>,
         id: DatabaseId,
         last: Option<LastBackup>,
+        unsure_since: Option<Hour>,
     ) -> Result<Attempt, Stop> {
         let target = match self.target(id) {
             Ok(Some(target)) => Arc::new(target),
@@ -114,11 +116,14 @@ impl Workshop {
             Err(failure) => return Ok(Attempt::unsent(Outcome::Failed(failure))),
         };
         match self.prepare(&target, last.as_ref()).await {
-            Ok((prepared, _memory)) => self.put(&target, prepared, last).await,
-            Err(Unprepared::Outcome(outcome)) => Ok(Attempt::unsent(outcome)),
-            Err(Unprepared::Unchanged(digest, settled)) => {
-                Ok(Attempt::unsent(Outcome::Unchanged { digest, settled }))
+            Ok((prepared, _memory)) => {
+                match self.stored_before(&target, &prepared, unsure_since).await {
+                    Ok(None) => self.put(&target, prepared, last).await,
+                    Ok(Some(backup)) => Ok(self.adopt(&prepared, backup)),
+                    Err(failure) => Ok(Attempt::unsent(Outcome::Failed(failure))),
+                }
             }
+            Err(unprepared) => Ok(Attempt::unsent(unprepared.into())),
         }
     }
 
@@ -138,7 +143,7 @@ impl Workshop {
         };
         let (prepared, _memory) = match self.prepare(&target, None).await {
             Ok(prepared) => prepared,
-            Err(Unprepared::Outcome(Outcome::Failed(failure))) => return fail(None, failure),
+            Err(Unprepared::Failed(failure)) => return fail(None, failure),
             Err(_) => return fail(None, vanished()),
         };
         let put = self.put_of(&target, &prepared, None);
@@ -209,7 +214,7 @@ impl Workshop {
         last: Option<&LastBackup>,
     ) -> Result<(Prepared, OwnedSemaphorePermit), Unprepared> {
         let content = last.map(|last| last.content);
-        let stopping = || Unprepared::Outcome(Outcome::Deferred);
+        let stopping = || Unprepared::Deferred;
         let turn = self.captures.acquire().await.map_err(|_| stopping())?;
         // One thread hop where there is memory at once, which is the rule.
         let at_once = move |workshop: &Self, target: &Target| {
@@ -241,11 +246,11 @@ impl Workshop {
         let (workshop, target) = (Arc::clone(self), Arc::clone(target));
         match tokio::task::spawn_blocking(move || work(&workshop, &target)).await {
             Ok(result) => result,
-            Err(error) if error.is_cancelled() => Err(Unprepared::Outcome(Outcome::Deferred)),
-            Err(error) => Err(Unprepared::Outcome(Outcome::Failed(Failure {
+            Err(error) if error.is_cancelled() => Err(Unprepared::Deferred),
+            Err(error) => Err(Unprepared::Failed(Failure {
                 kind: "panic",
                 reason: format!("the capture panicked, which is a bug, please report it: {error}"),
-            }))),
+            })),
         }
     }
 
@@ -258,8 +263,12 @@ impl Workshop {
         let capture = self.capturer.capture(&target.real, memory_limit, self.check);
         let Capture { fingerprint, mode, captured_at, image, check, .. } = match capture {
             Ok(capture) => capture,
-            Err(CaptureError::Vanished) => return Err(Unprepared::Outcome(Outcome::Vanished)),
-            Err(error) => return Err(Unprepared::Outcome(Outcome::Failed(failure(&error)))),
+            Err(CaptureError::Vanished) => {
+                return Err(Unprepared::Vanished);
+            }
+            Err(error) => {
+                return Err(Unprepared::Failed(failure(&error)));
+            }
         };
         let digest = fingerprint.digest();
         let settled = is_settled(&target.real, &fingerprint, captured_at);
@@ -276,7 +285,7 @@ impl Workshop {
         };
         let io = |error: &dyn std::fmt::Display| {
             let reason = format!("the captured image cannot be read back from scratch: {error}");
-            Unprepared::Outcome(Outcome::Failed(Failure { kind: "scratch", reason }))
+            Unprepared::Failed(Failure { kind: "scratch", reason })
         };
         let (content, body) = if let Some(bytes) = image.as_bytes() {
             let content = ContentHash::of(bytes);
@@ -319,29 +328,89 @@ impl Workshop {
             return Ok(Attempt::unsent(Outcome::Failed(failure)));
         }
         let put = self.put_of(target, &prepared, here.map(|last| last.etag));
-        let Prepared { digest, settled, content, body, .. } = prepared;
-        let etag = match put.run(body).await {
-            Ok(stored) => {
-                match stored.sent_bytes {
+        let Prepared { digest, settled, body, .. } = prepared;
+        let backup = match put.run(body).await {
+            Ok(done) => {
+                match done.sent_bytes {
                     0 => self.counters.unchanged(),
                     bytes => self.counters.stored(bytes),
                 }
-                stored.etag
+                done.backup
             }
             Err(put::PutError::Failed(failure)) => {
                 return Ok(Attempt { outcome: Outcome::Failed(failure), sent: true });
             }
             Err(put::PutError::Fenced(footer)) => return Err(Stop::Fenced(*footer)),
         };
-        let stored_at = self.clock.monotonic();
-        let backup = LastBackup { content, hour, etag, damage, stored_at };
-        Ok(Attempt { outcome: Outcome::Stored { digest, settled, backup }, sent: true })
+        let at = self.clock.monotonic();
+        Ok(Attempt { outcome: Outcome::Stored { digest, settled, backup, at }, sent: true })
+    }
+
+    /// Where an owner before this one ended before it could tell what it had stored: looks whether the bucket
+    /// has this content under an earlier hour already.
+    async fn stored_before(
+        &self,
+        target: &Target,
+        prepared: &Prepared,
+        since: Option<Hour>,
+    ) -> Result<Option<StoredBackup>, Failure> {
+        let hour = Hour::of(prepared.fields.captured_at);
+        let Some(since) = since.filter(|&since| since < hour) else { return Ok(None) };
+        let listed = inventory::of_database(&*self.store, &target.stem).await;
+        let listed = listed.map_err(|error| put::store_failure(&error))?;
+        let Some(newest) = listed.first().filter(|newest| newest.key.hour >= since) else {
+            return Ok(None);
+        };
+        if newest.key.hour > hour {
+            return Err(put::clock_set_back(newest.key.hour, prepared.fields.captured_at));
+        }
+        if newest.key.hour == hour {
+            // The condition of the write will find it.
+            return Ok(None);
+        }
+        let found = match ultrasimple_store::footer(&*self.store, &newest.key.object_key()).await {
+            Ok((footer, info)) => Some((footer, info)),
+            Err(FetchError::Store(error)) => return Err(put::store_failure(&error)),
+            // What cannot be read is no backup of this content.
+            Err(_) => None,
+        };
+        let fields = &prepared.fields;
+        let same = found.filter(|(footer, _)| {
+            let is_ours = (&footer.volume, &footer.path) == (&fields.volume, &fields.path);
+            is_ours && footer.blake3 == prepared.content && footer.check == fields.check
+        });
+        Ok(same.map(|(footer, info)| StoredBackup {
+            bytes: info.size,
+            etag: info.etag,
+            newest: Newest::of(&footer),
+        }))
+    }
+
+    fn adopt(&self, prepared: &Prepared, backup: StoredBackup) -> Attempt {
+        self.counters.unchanged();
+        let Prepared { digest, settled, .. } = *prepared;
+        let at = self.clock.monotonic();
+        Attempt::unsent(Outcome::Stored { digest, settled, backup, at })
     }
 }
 
+/// Why there is nothing to send.
 enum Unprepared {
-    Outcome(Outcome),
+    Failed(Failure),
+    Vanished,
+    Deferred,
     Unchanged(FingerprintDigest, bool),
+}
+
+impl From<Unprepared> for Outcome {
+    fn from(unprepared: Unprepared) -> Self {
+        match unprepared {
+            Unprepared::Failed(failure) => Self::Failed(failure),
+            Unprepared::Vanished => Self::Vanished,
+            Unprepared::Deferred => Self::Deferred,
+            Unprepared::Unchanged(digest, settled) => Self::Unchanged { digest, settled },
+        }
+    }
 }
 
 /// An upper bound of the image's size, as far as `stat` tells. What cannot be looked at is left to the

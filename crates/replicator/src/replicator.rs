@@ -9,6 +9,7 @@ use ultrasimple_core::Clock;
 use ultrasimple_sqlite::{CaptureOptions, Capturer};
 use ultrasimple_store::Store;
 
+use crate::epoch::Raised;
 use crate::node::{Halt, Node};
 use crate::options::ReplicatorOptions;
 use crate::scanner::Scanned;
@@ -119,7 +120,9 @@ impl Replicator {
             let tree = node.tree().await?;
             let begun = self.begin_cycle(&tree, &mut ScanNews::default()).await?;
             tree.when_idle().await?;
-            self.end_cycle(&tree, begun, &mut since_last).await
+            let report = self.end_cycle(&tree, begun, &mut since_last).await?;
+            tree.keep_once().await?;
+            Ok(report)
         };
         let ended = tokio::select! {
             biased;
@@ -132,7 +135,8 @@ impl Replicator {
 
     async fn start(&self) -> Result<(Node, Halt), RunError> {
         let options = &self.options;
-        let epoch = epoch::raise(&self.store, options.shards, &options.node).await?;
+        let Raised { epoch, is_new } =
+            epoch::raise(&self.store, options.shards, &options.node).await?;
         let halt = Halt::default();
         let plan = Plan {
             options: options.clone(),
@@ -141,6 +145,7 @@ impl Replicator {
             capturer: Arc::clone(&self.capturer),
             counters: Arc::clone(&self.counters),
             epoch,
+            is_new,
             halt: halt.clone(),
         };
         Ok((Node::spawn(plan).await?, halt))
@@ -207,6 +212,11 @@ impl Replicator {
             };
             if let Err(error) = tree.drain(limit).await {
                 tracing::warn!(%error, "Uploads in flight could not be awaited");
+            }
+            if !limit.is_zero()
+                && let Err(error) = tree.finish(limit).await
+            {
+                tracing::warn!(%error, "The catalogs could not be written");
             }
         }
         node.stop().await;

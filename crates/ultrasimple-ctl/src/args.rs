@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ultrasimple_command_line::argv::{Flags, normalised};
 
 use crate::connect;
+use crate::cost;
 use crate::filter::Filter;
 
 const EXAMPLES: &str = "\
@@ -56,6 +57,9 @@ pub(crate) enum Command {
     /// Restore one database, or all of them
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Restore),
+    /// Reckon what backing up costs in a month: requests, storage, and what decides. Needs no bucket
+    #[command(after_help = cost::args::EXAMPLES)]
+    Cost(cost::args::Cost),
 }
 
 #[derive(Debug, Args)]

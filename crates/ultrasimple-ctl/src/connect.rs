@@ -27,22 +27,24 @@ const SETTINGS: [Setting; 6] = [
 pub(crate) fn arguments() -> impl Iterator<Item = Arg> {
     SETTINGS.into_iter().map(|setting| {
         let help = match setting {
-            Setting::Bucket => {
-                "Where the backups are: NAME, s3://NAME/prefix or file:///directory".to_owned()
-            }
-            Setting::Config => "The daemon's TOML file, or one like it".to_owned(),
-            setting => setting.help().to_owned(),
+            Setting::Bucket => "Where the backups are: NAME, s3://NAME/prefix or file:///directory",
+            Setting::Config => "The daemon's TOML file, or one like it",
+            setting => setting.help(),
         };
-        let default = setting.default_word().map(|word| format!(" [default: {word}]"));
-        let variable = format!("{} [env: {}]", default.unwrap_or_default(), setting.variable());
-        Arg::new(setting.name())
-            .long(setting.name())
-            .value_name(setting.value_name())
-            .value_parser(OsStringValueParser::new())
-            .help(help + &variable)
-            .help_heading("Where the backups are")
-            .global(true)
+        argument(setting, help, "Where the backups are").global(true)
     })
+}
+
+/// The flag of one of the daemon's settings.
+pub(crate) fn argument(setting: Setting, help: &str, heading: &'static str) -> Arg {
+    let default = setting.default_word().map(|word| format!(" [default: {word}]"));
+    let variable = format!("{} [env: {}]", default.unwrap_or_default(), setting.variable());
+    Arg::new(setting.name())
+        .long(setting.name())
+        .value_name(setting.value_name())
+        .value_parser(OsStringValueParser::new())
+        .help(help.to_owned() + &variable)
+        .help_heading(heading)
 }
 
 /// The checked settings of the store.
@@ -53,13 +55,30 @@ pub(crate) fn settings(
     matches: &ArgMatches,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<StoreSettings, Problems> {
-    let raw = layers::gather(flags(matches), variables);
+    let raw = layers::gather(flags(matches, &SETTINGS), variables);
     Ok(Settings::check(&raw, &context())?.store)
 }
 
-fn flags(matches: &ArgMatches) -> RawSettings {
+/// All settings of the daemon, for a command that reaches no bucket and needs none. `own` are the flags of
+/// the command, `matches` those of all commands.
+///
+/// # Errors
+/// With everything that is wrong.
+pub(crate) fn settings_without_bucket(
+    own: RawSettings,
+    matches: &ArgMatches,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Settings, Problems> {
+    let mut raw = layers::gather(own.over(flags(matches, &SETTINGS)), variables);
+    // What needs no bucket.
+    raw.set(Setting::DryRun, Origin::Flag, vec!["true".to_owned()]);
+    Settings::check(&raw, &context())
+}
+
+/// What these flags say.
+pub(crate) fn flags(matches: &ArgMatches, settings: &[Setting]) -> RawSettings {
     let mut raw = RawSettings::default();
-    for setting in SETTINGS {
+    for &setting in settings {
         let Some(value) = matches.get_one::<OsString>(setting.name()) else {
             continue;
         };

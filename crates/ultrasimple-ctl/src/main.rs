@@ -8,6 +8,7 @@ mod args;
 mod at;
 mod backups;
 mod connect;
+mod cost;
 mod databases;
 mod filter;
 mod find;
@@ -92,6 +93,9 @@ fn main() -> ExitCode {
 
 fn start(request: Request) -> anyhow::Result<Outcome> {
     let Request { cli, matches } = request;
+    if let Command::Cost(args) = &cli.command {
+        return cost::run(args, &matches, std::env::vars_os(), cli.json);
+    }
     let settings = connect::settings(&matches, std::env::vars_os())
         .map_err(|problems| Usage(format!("{problems}\nsee 'ultrasimple-ctl --help'")))?;
     let rule = match &cli.command {
@@ -113,6 +117,8 @@ fn start(request: Request) -> anyhow::Result<Outcome> {
             match &cli.command {
                 Command::Databases(args) => databases::run(store, args, cli.json).await?,
                 Command::Backups(args) => backups::run(store, args, cli.json).await?,
+                // Done already, without a store.
+                Command::Cost(_) => {}
                 Command::Restore(args) => {
                     return restore::run(store, args, rule, parallel, cli.json).await;
                 }
