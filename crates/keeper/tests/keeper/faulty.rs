@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use ultrasimple_core::ObjectKey;
+use ultrasimple_core::{ObjectKey, Timestamp};
 use ultrasimple_store::{
     Body, ByteRange, Capabilities, Condition, DirectoryStore, ListedObject, Object, ObjectInfo,
     Store, StoreError, Stored,
@@ -163,6 +163,10 @@ impl Store for Faulty {
         } else {
             listing
         }
+    }
+
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        self.inner.time().await
     }
 
     async fn delete(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
