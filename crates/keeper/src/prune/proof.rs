@@ -46,12 +46,8 @@ impl Look<'_> {
     pub(super) async fn prove(self, plan: &Plan) -> Proof {
         let mut proof = Proof::of(self.stem.clone());
         let Some(newest) = self.record.newest_own().map(|held| held.hour) else { return proof };
-        // The plan may be of another state of the catalog, in which there was a newer one.
-        let is_sound = |hour: Hour, reason: DeleteReason| {
-            hour < reason.replaced_by && reason.replaced_by <= newest
-        };
         let due: Vec<_> =
-            plan.delete.iter().filter(|(hour, reason)| is_sound(*hour, *reason)).collect();
+            plan.delete.iter().filter(|(hour, reason)| *hour < reason.replaced_by).collect();
         if due.is_empty() || !self.has_good_newest(newest, &mut proof).await {
             return proof;
         }
@@ -71,7 +67,8 @@ impl Look<'_> {
                     let why = format!("what took its place, {}, is bad", self.stem.at(replaced_by));
                     proof.deferred.push((self.key(hour), why));
                 }
-                // Nothing took its place, or nobody knows: the next plan is made from what was noted.
+                // Nothing took its place (any more: plans may be stale), or nobody knows. The next plan is
+                // made from what was noted.
                 (_, None) | (None, _) => {}
             }
         }

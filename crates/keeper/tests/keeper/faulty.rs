@@ -173,6 +173,10 @@ impl Store for Faulty {
         }
     }
 
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        self.inner.time().await
+    }
+
     async fn delete(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
         let failing = {
             let mut faults = self.faults();
