@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ultrasimple_command_line::argv::{Flags, normalised};
 
-use crate::connect;
 use crate::filter::Filter;
+use crate::{connect, verify};
 
 const EXAMPLES: &str = "\
 Every flag takes one dash or two, before or after the command. The settings of the bucket can also stand
@@ -56,6 +56,9 @@ pub(crate) enum Command {
     /// Restore one database, or all of them
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Restore),
+    /// Read backups back and prove that they can be restored
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::Verify),
 }
 
 #[derive(Debug, Args)]

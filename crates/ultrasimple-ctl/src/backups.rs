@@ -60,10 +60,7 @@ pub(crate) async fn run(store: &dyn Store, args: &Backups, json: bool) -> anyhow
     let listed = inventory::of_database(store, &stem).await;
     let listed = listed.with_context(|| format!("cannot list {location}"))?;
     if listed.is_empty() {
-        bail!(
-            "{location} has no backups with the key stem {stem}: see 'ultrasimple-ctl databases'; a \
-             source path begins with '/'"
-        );
+        bail!("{}", find::no_backups(store, &stem));
     }
     let footers = stream::iter(listed)
         .map(|backup| async move {

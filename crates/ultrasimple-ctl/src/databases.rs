@@ -48,7 +48,7 @@ enum Source<'a> {
 /// When the bucket cannot be listed.
 pub(crate) async fn run(store: &dyn Store, args: &Databases, json: bool) -> anyhow::Result<()> {
     let location = store.location();
-    let listed = find::matching(store, args.glob.as_ref(), None).await;
+    let listed = find::matching(store, args.glob.as_ref(), None, None).await;
     let inventory = listed.with_context(|| format!("cannot list {location}"))?;
     let mut looks = BTreeMap::new();
     if args.paths {

@@ -1,8 +1,8 @@
-//! The operator's tool: looks into the bucket and restores from it.
+//! The operator's tool: looks into the bucket, restores from it, and keeps it in order.
 //!
 //! Parse, check, connect, do, say. It needs nothing but the bucket (R9): no daemon, no etcd, no local
-//! state. The decisions are pure ([`select`], [`restore`]'s plan, [`filter`], [`at`]); the rest reads
-//! footers and moves bytes.
+//! state. A module for each command, with its flags; [`find`] and [`known`] tell what there is. The decisions
+//! are pure ([`select`], [`restore`]'s plan, [`filter`], [`at`], and the keeper's); the rest moves bytes.
 
 mod args;
 mod at;
@@ -11,11 +11,14 @@ mod connect;
 mod databases;
 mod filter;
 mod find;
+mod known;
+mod progress;
 mod restore;
 mod select;
 mod show;
 #[cfg(test)]
 mod testing;
+mod verify;
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -25,6 +28,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use ultrasimple_core::{Clock, SystemClock};
+use ultrasimple_store::Store;
 
 use crate::args::{Cli, Command, Request};
 
@@ -34,6 +38,8 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// Exit status: some databases failed.
 const SOME_FAILED: u8 = 3;
+/// Exit status: nothing failed, but there are warnings.
+const WARNINGS: u8 = 4;
 /// What shells report for a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 /// For threads that still write when all is over; what they leave are temporary files at worst.
@@ -44,6 +50,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) enum Outcome {
     AllWell,
     SomeFailed,
+    SomeWarned,
     /// Nothing was achieved, and the user was told why.
     AllFailed,
     Interrupted,
@@ -74,6 +81,7 @@ fn main() -> ExitCode {
     match start(request) {
         Ok(Outcome::AllWell) => ExitCode::SUCCESS,
         Ok(Outcome::SomeFailed) => ExitCode::from(SOME_FAILED),
+        Ok(Outcome::SomeWarned) => ExitCode::from(WARNINGS),
         Ok(Outcome::AllFailed) => ExitCode::from(FAILED),
         Ok(Outcome::Interrupted) => {
             complain("interrupted: what is not finished has left no file");
@@ -109,15 +117,7 @@ fn start(request: Request) -> anyhow::Result<Outcome> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let work = async {
             let store = connect::open(&settings, parallel.max(find::LOOKS_IN_FLIGHT)).await?;
-            let store = store.as_ref();
-            match &cli.command {
-                Command::Databases(args) => databases::run(store, args, cli.json).await?,
-                Command::Backups(args) => backups::run(store, args, cli.json).await?,
-                Command::Restore(args) => {
-                    return restore::run(store, args, rule, parallel, cli.json).await;
-                }
-            }
-            Ok(Outcome::AllWell)
+            run(store.as_ref(), &cli, rule, parallel).await
         };
         // Dropping the work ends its downloads and removes its temporary files.
         tokio::select! {
@@ -130,10 +130,28 @@ fn start(request: Request) -> anyhow::Result<Outcome> {
     outcome
 }
 
-/// Databases restored at once.
+/// Does what was asked for.
+async fn run(
+    store: &dyn Store,
+    cli: &Cli,
+    rule: select::Rule,
+    parallel: usize,
+) -> anyhow::Result<Outcome> {
+    let json = cli.json;
+    match &cli.command {
+        Command::Databases(args) => databases::run(store, args, json).await?,
+        Command::Backups(args) => backups::run(store, args, json).await?,
+        Command::Restore(args) => return restore::run(store, args, rule, parallel, json).await,
+        Command::Verify(args) => return verify::run(store, args, json).await,
+    }
+    Ok(Outcome::AllWell)
+}
+
+/// Databases or backups worked on at once.
 fn parallel(cli: &Cli) -> usize {
     let given = match &cli.command {
         Command::Restore(args) => args.parallel,
+        Command::Verify(args) => return args.parallel(),
         _ => None,
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

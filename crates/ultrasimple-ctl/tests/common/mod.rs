@@ -10,10 +10,18 @@ use std::process::Command;
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
+use ultrasimple_core::catalog::Record;
+use ultrasimple_core::cluster_file::ClusterFile;
 use ultrasimple_core::footer::FooterFields;
 use ultrasimple_core::{
-    BackupKey, CheckResult, Epoch, Footer, Hour, KeyStem, ShardId, SourcePath, Timestamp, object,
+    BackupKey, Catalog, CatalogKey, CheckResult, Epoch, Footer, Hour, KeyStem, ShardId, SourcePath,
+    Timestamp, object,
 };
+use ultrasimple_keeper::{Author, rebuild};
+use ultrasimple_store::DirectoryStore;
+
+/// Into how many shards the volumes of a bucket with catalogs are divided.
+pub(crate) const SHARDS: u32 = 4;
 
 /// A directory store made by hand: a key's components are its path.
 pub(crate) struct Bucket {
@@ -122,6 +130,76 @@ impl Bucket {
         let path = self.object_path(key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
+    }
+
+    /// Damages the content of an object, but not its footer.
+    pub(crate) fn damage(&self, key: &str) {
+        let path = self.object_path(key);
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 3;
+        bytes[middle] ^= 0xff;
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// Removes an object behind the back of all who know it.
+    pub(crate) fn lose(&self, key: &str) {
+        fs::remove_file(self.object_path(key)).unwrap();
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.object_path(key).exists()
+    }
+
+    pub(crate) fn put_cluster_file(&self) {
+        let file = ClusterFile::first(SHARDS, "node-1".parse().unwrap());
+        self.put_bytes(ClusterFile::key().as_str(), &file.to_bytes().unwrap());
+    }
+
+    /// Makes the cluster file, and the catalogs of what is there now.
+    pub(crate) fn with_catalogs(self) -> Self {
+        self.put_cluster_file();
+        let root = self.folder.path().join("bucket");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store = DirectoryStore::open(&root, false).await.unwrap();
+            let author = Author {
+                node: "node-1".parse().unwrap(),
+                epoch: Some(Epoch(1)),
+                shards: SHARDS,
+                now: "2024-01-15T15:00:00Z".parse().unwrap(),
+                is_final: false,
+            };
+            let rebuilt = rebuild::rebuild(&store, &author, |_| true).await.unwrap();
+            assert!(rebuilt.failed.is_empty(), "{rebuilt:?}");
+        });
+        self
+    }
+
+    pub(crate) fn catalogs(&self) -> Vec<Catalog> {
+        let root = self.folder.path().join("bucket");
+        let keys = files(&root).into_iter().filter_map(|key| CatalogKey::parse(&key));
+        let read = |key: CatalogKey| {
+            let bytes = fs::read(root.join(key.object_key().as_str())).unwrap();
+            Catalog::parse(&bytes, &key).unwrap()
+        };
+        keys.map(read).collect()
+    }
+
+    /// What the catalogs say of a database.
+    pub(crate) fn record(&self, stem: &str) -> Option<Record> {
+        let stem = KeyStem::try_from(stem.to_owned()).unwrap();
+        self.catalogs().into_iter().find_map(|mut catalog| catalog.databases.remove(&stem))
+    }
+
+    /// Changes what the catalogs say of a database.
+    pub(crate) fn edit_record(&self, stem: &str, edit: impl Fn(&mut Record)) {
+        let stem = KeyStem::try_from(stem.to_owned()).unwrap();
+        for mut catalog in self.catalogs() {
+            let Some(record) = catalog.databases.get_mut(&stem) else { continue };
+            edit(record);
+            let key = catalog.key.object_key();
+            self.put_bytes(key.as_str(), &catalog.to_bytes().unwrap());
+        }
     }
 
     pub(crate) fn url(&self) -> String {
