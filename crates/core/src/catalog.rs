@@ -5,56 +5,21 @@
 //! trusted over the objects: it may be stale, and everything in it but the fingerprints, the verifications
 //! and the reconciliation's time can be made again from them.
 //!
-//! Owns: the values and how they change, without I/O. The stored form is [`format`]'s.
+//! Owns: the values and how they change, without I/O. The stored form is [`mod@format`]'s.
 
 pub mod format;
+mod key;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use key::{CatalogKey, PREFIX};
+
 use crate::{
-    ContentHash, ETag, Epoch, FingerprintDigest, Footer, Hour, KeyStem, NodeName, ObjectKey,
-    ShardId, SourcePath, VolumeName,
+    ContentHash, ETag, Epoch, FingerprintDigest, Footer, Hour, KeyStem, NodeName, SourcePath,
 };
-
-/// What the keys of all catalogs begin with.
-pub const PREFIX: &str = ".ultrasimple/v1/catalog/";
-const SUFFIX: &str = ".jsonl.lz4";
-
-/// Which shard a catalog is of, and so where it is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CatalogKey {
-    /// The volume.
-    pub volume: VolumeName,
-    /// The shard of the volume.
-    pub shard: ShardId,
-}
-
-impl CatalogKey {
-    /// What the keys of all catalogs of a volume begin with.
-    pub fn prefix_of(volume: &VolumeName) -> String {
-        format!("{PREFIX}{volume}/")
-    }
-
-    /// Where the catalog is.
-    ///
-    /// # Panics
-    /// Never: a volume's name and a number make a safe key.
-    #[expect(clippy::expect_used, reason = "names are checked when they are made")]
-    pub fn object_key(&self) -> ObjectKey {
-        let Self { volume, shard } = self;
-        ObjectKey::new(format!("{PREFIX}{volume}/{}{SUFFIX}", shard.0)).expect("a safe key")
-    }
-
-    /// Reads exactly what [`Self::object_key`] makes.
-    pub fn parse(key: &str) -> Option<Self> {
-        let (volume, shard) = key.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.split_once('/')?;
-        let found = Self { volume: volume.parse().ok()?, shard: ShardId(shard.parse().ok()?) };
-        (found.object_key().as_str() == key).then_some(found)
-    }
-}
 
 /// What the bucket holds of the databases of one shard.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,11 +28,11 @@ pub struct Catalog {
     pub key: CatalogKey,
     /// Into how many shards the volume was divided when it was written.
     pub shards: u32,
-    /// Under which epoch it was written.
+    /// Under which epoch an owner last wrote it.
     pub epoch: Epoch,
-    /// Who wrote it.
+    /// That owner; whoever made it, where no owner has written it yet.
     pub node: NodeName,
-    /// When, by the writer's clock.
+    /// When that was, by the writer's clock.
     pub written_at: Timestamp,
     /// Whether the owner had let go of the shard: nothing was stored after it was written.
     pub is_final: bool,
@@ -179,8 +144,10 @@ pub struct Change {
     pub path: SourcePath,
     /// What was stored, the oldest first.
     pub stored: Vec<StoredBackup>,
-    /// The fingerprint to be remembered.
-    pub fingerprint: Option<FingerprintDigest>,
+    /// The fingerprint to be remembered, and the BLAKE3 of the image that was captured with it. It is
+    /// remembered only while the newest backup has that content: the owner may not know yet that its
+    /// newest one was lost or replaced.
+    pub fingerprint: Option<(FingerprintDigest, ContentHash)>,
     /// Why the last check failed, where that capture was not stored.
     pub failed_check: Option<Box<str>>,
     /// Since when it is gone.
@@ -259,6 +226,11 @@ impl Record {
         self.hours.get(at)
     }
 
+    /// The newest backup that is this database's, as far as is known: what retention goes by.
+    pub fn newest_own(&self) -> Option<&HeldHour> {
+        self.hours.iter().rev().find(|held| held.foreign.is_none())
+    }
+
     /// The newest backup.
     pub fn newest_hour(&self) -> Option<&HeldHour> {
         self.hours.last()
@@ -307,13 +279,15 @@ impl Record {
             }
         }
         // A fingerprint without the backup it belongs to would make a lost backup look like a stored one.
-        self.fingerprint = fingerprint.filter(|_| self.newest.is_some());
+        let stored = self.newest.as_ref().map(|newest| newest.blake3);
+        let of_stored = fingerprint.filter(|(_, content)| Some(*content) == stored);
+        self.fingerprint = of_stored.map(|(fingerprint, _)| fingerprint);
         (self.failed_check, self.gone_since) = (failed_check, gone_since);
     }
 
     /// Why nothing of this database may be deleted: its newest backup is not good.
     pub fn newest_is_bad(&self) -> Option<&str> {
-        let fault = self.newest_hour().and_then(|held| held.fault.as_deref());
+        let fault = self.newest_own().and_then(|held| held.fault.as_deref());
         fault.or_else(|| self.newest.as_ref()?.marked.as_deref())
     }
 }

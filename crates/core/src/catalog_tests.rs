@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::format::CatalogError;
 use super::*;
+use crate::ShardId;
 
 const GOLDEN: &[u8] = include_bytes!("../golden/catalog-v1.jsonl.lz4");
 
@@ -30,12 +31,14 @@ fn stored(captured_at: &str, content: &[u8], tag: &str) -> StoredBackup {
     StoredBackup { bytes: 99, etag: ETag(tag.into()), newest: newest(captured_at, content) }
 }
 
+/// A change whose fingerprint is of what was stored last.
 fn change(stem_text: &str, stored: Vec<StoredBackup>) -> Change {
+    let content = stored.last().map_or(ContentHash::of(b""), |last| last.newest.blake3);
     Change {
         stem: stem(stem_text),
         path: SourcePath::from_bytes(format!("/data/{stem_text}.db").as_bytes()),
         stored,
-        fingerprint: Some(FingerprintDigest::NONE),
+        fingerprint: Some((FingerprintDigest::NONE, content)),
         failed_check: None,
         gone_since: None,
     }
@@ -212,6 +215,43 @@ fn a_backup_that_was_found_is_not_the_state_the_fingerprint_is_of() {
     let record = &catalog.databases[&stem("t1")];
     assert_eq!((record.fingerprint, &record.newest), (None, &Some(later)));
     assert_eq!(record.hours.len(), 3);
+}
+
+#[test]
+fn a_fingerprint_is_kept_only_with_the_content_it_is_of() {
+    let mut catalog = empty();
+    let two = ["2024-01-15T12:05:00Z", "2024-01-15T13:05:00Z"];
+    catalog.apply(change("t1", two.map(|time| stored(time, time.as_bytes(), time)).to_vec()));
+    // Somebody deletes the newest; what is left is found, and what it is.
+    catalog.forget_hour(&stem("t1"), Hour::of(at(two[1])));
+    catalog.edit(Edit::Found {
+        stem: stem("t1"),
+        path: SourcePath::from_bytes(b"/data/t1.db"),
+        held: HeldHour::new(Hour::of(at(two[0])), 99, ETag(two[0].into())),
+        newest: Some(newest(two[0], two[0].as_bytes())),
+    });
+    let fingerprint = |catalog: &mut Catalog, content: &str| {
+        let mut touched = change("t1", Vec::new());
+        touched.fingerprint = Some((FingerprintDigest::NONE, ContentHash::of(content.as_bytes())));
+        catalog.apply(touched);
+        catalog.databases[&stem("t1")].fingerprint
+    };
+    // Its owner does not know, and goes on.
+    assert_eq!(fingerprint(&mut catalog, two[1]), None, "that content is in no backup any more");
+    assert!(fingerprint(&mut catalog, two[0]).is_some());
+}
+
+#[test]
+fn an_object_of_others_does_not_hide_that_the_newest_is_bad() {
+    let mut catalog = empty();
+    let two = ["2024-01-15T12:05:00Z", "2024-01-15T13:05:00Z"];
+    catalog.apply(change("t1", two.map(|time| stored(time, time.as_bytes(), time)).to_vec()));
+    let record = catalog.databases.get_mut(&stem("t1")).unwrap();
+    record.hours[0].fault = Some("cut".into());
+    assert_eq!(record.newest_is_bad(), None);
+    record.hours[1].foreign = Some("/data/other.db".into());
+    assert_eq!(record.newest_own().unwrap().hour, Hour::of(at(two[0])));
+    assert_eq!(record.newest_is_bad(), Some("cut"));
 }
 
 #[test]

@@ -55,7 +55,18 @@ impl Hold {
     /// When it is none. Whoever decides about deletions goes by the key alone: a hold that cannot be read
     /// holds all the same.
     pub fn parse(bytes: &[u8]) -> Result<Self, InvalidHold> {
-        serde_json::from_slice(bytes).map_err(|error| InvalidHold(error.to_string()))
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let invalid = |error: serde_json::Error| InvalidHold(error.to_string());
+        let Version { format } = serde_json::from_slice(bytes).map_err(invalid)?;
+        if format > FORMAT {
+            return Err(InvalidHold(format!(
+                "it has format {format}; this program knows format {FORMAT}: use a newer program"
+            )));
+        }
+        serde_json::from_slice(bytes).map_err(invalid)
     }
 
     /// Writes the hold.
@@ -88,6 +99,9 @@ mod tests {
         let key = ".ultrasimple/v1/hold/dbffb257b225b3652f36b977ec98c115.json";
         assert_eq!(Hold::key(&stem).as_str(), key);
         assert!(Hold::parse(b"{}").is_err());
+        let newer =
+            Hold::parse(&GOLDEN.replace("1,", "2, \"until\": 3,").into_bytes()).unwrap_err();
+        assert!(newer.to_string().contains("format 2"), "{newer}");
     }
 
     #[test]

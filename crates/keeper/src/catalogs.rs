@@ -12,8 +12,8 @@ use ultrasimple_core::catalog::{Edit, PREFIX};
 use ultrasimple_core::{Catalog, CatalogKey, ETag, Epoch, NodeName, Timestamp, VolumeName};
 use ultrasimple_store::{Body, ByteRange, Condition, Store, StoreError};
 
-/// Catalogs read at once.
-const IN_FLIGHT: usize = 32;
+/// Catalogs read at once: each may be large.
+const IN_FLIGHT: usize = 8;
 /// Compressed; more than a shard of any sense has.
 const MOST_BYTES: u64 = 1 << 30;
 /// Writers that may come in between before this one leaves it to the next time.
@@ -61,13 +61,14 @@ pub enum UpdateError {
 pub struct Author {
     /// The name of who writes.
     pub node: NodeName,
-    /// The owner's epoch. `None`: not an owner, but an operator's tool, which leaves the epoch as it is.
+    /// The epoch of the owner of *this* shard. `None`: not its owner, but an operator's tool or another
+    /// shard's owner, who leaves all that the owner says of itself as it is (epoch, node, time, final).
     pub epoch: Option<Epoch>,
     /// Into how many shards the volume is divided.
     pub shards: u32,
     /// Now, by the writer's clock.
     pub now: Timestamp,
-    /// The owner lets go of the shard.
+    /// The owner lets go of the shard. Means nothing of those who are not the owner.
     pub is_final: bool,
 }
 
@@ -83,6 +84,10 @@ pub async fn read(
         return Ok(None);
     };
     let etag = object.info.etag.clone();
+    if object.info.size > MOST_BYTES {
+        let error = CatalogError::Damaged(format!("it has {} bytes", object.info.size));
+        return Err(ReadError::Unusable { etag, error });
+    }
     let bytes = object.bytes(MOST_BYTES).await?;
     // Megabytes at most in all but the oddest buckets, and those are better read here than not at all.
     match Catalog::parse(&bytes, key) {
@@ -109,6 +114,33 @@ pub async fn list(
     Ok(keys)
 }
 
+/// Reads all catalogs, of one volume or of all, and gives each to `take`: a request for each, and one for every
+/// thousand. Memory is that of a few catalogs. Gives those that could not be used, and why.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn each(
+    store: &dyn Store,
+    volume: Option<&VolumeName>,
+    mut take: impl FnMut(Catalog),
+) -> Result<BTreeMap<CatalogKey, CatalogError>, StoreError> {
+    let mut unusable = BTreeMap::new();
+    let reads = list(store, volume).await?.into_iter().map(|key| async move {
+        let found = read(store, &key).await;
+        (key, found)
+    });
+    let mut reads = stream::iter(reads).buffer_unordered(IN_FLIGHT);
+    while let Some((key, found)) = reads.next().await {
+        match found {
+            Ok(Some((catalog, _))) => take(catalog),
+            Ok(None) => {}
+            Err(ReadError::Store(error)) => return Err(error),
+            Err(ReadError::Unusable { error, .. }) => drop(unusable.insert(key, error)),
+        }
+    }
+    Ok(unusable)
+}
+
 /// What [`read_all`] found.
 #[derive(Debug, Default)]
 pub struct Loaded {
@@ -118,7 +150,7 @@ pub struct Loaded {
     pub unusable: BTreeMap<CatalogKey, CatalogError>,
 }
 
-/// Reads all catalogs, of one volume or of all: a request for each, and one for every thousand.
+/// [`each`] catalog, all held in memory: some 150 bytes for each backup.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -127,20 +159,9 @@ pub async fn read_all(
     volume: Option<&VolumeName>,
 ) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded::default();
-    let keys = list(store, volume).await?;
-    let reads = keys.into_iter().map(|key| async move {
-        let found = read(store, &key).await;
-        (key, found)
-    });
-    let mut reads = stream::iter(reads).buffer_unordered(IN_FLIGHT);
-    while let Some((key, found)) = reads.next().await {
-        match found {
-            Ok(Some((catalog, _))) => drop(loaded.catalogs.insert(key, catalog)),
-            Ok(None) => {}
-            Err(ReadError::Store(error)) => return Err(error),
-            Err(ReadError::Unusable { error, .. }) => drop(loaded.unusable.insert(key, error)),
-        }
-    }
+    let catalogs = &mut loaded.catalogs;
+    let take = |catalog: Catalog| drop(catalogs.insert(catalog.key.clone(), catalog));
+    loaded.unusable = each(store, volume, take).await?;
     Ok(loaded)
 }
 
@@ -203,19 +224,23 @@ impl Opened {
             condition => condition,
         };
         let catalog = &mut self.catalog;
-        catalog.epoch = author.epoch.unwrap_or(catalog.epoch);
-        catalog.shards = author.shards;
-        catalog.node.clone_from(&author.node);
-        catalog.written_at = author.now;
         // What a tool writes says nothing about the owner.
-        catalog.is_final = if author.epoch.is_some() { author.is_final } else { catalog.is_final };
+        if let Some(epoch) = author.epoch {
+            catalog.epoch = epoch;
+            catalog.node.clone_from(&author.node);
+            catalog.shards = author.shards;
+            catalog.written_at = author.now;
+            catalog.is_final = author.is_final;
+        }
         let bytes = catalog.to_bytes().map_err(|error| StoreError::Invalid(error.to_string()))?;
         store.put(&catalog.key.object_key(), Body::Bytes(Bytes::from(bytes)), condition).await?;
         Ok(self.catalog)
     }
 }
 
-/// Reads a catalog, does the edits, and writes it, as often as somebody else comes in between.
+/// Reads a catalog, does the edits, and writes it, as often as somebody else comes in between. Gives what the
+/// catalog says now, others' edits included: a daemon that finds there that the newest backup of a database is
+/// no longer the one it remembers (it was lost, or replaced) has to take that database for changed.
 ///
 /// # Errors
 /// As [`open`], and when the store cannot be written.

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use ultrasimple_core::hold::{Hold, PREFIX};
 use ultrasimple_core::{KeyStem, ObjectKey};
 use ultrasimple_store::{Body, ByteRange, Condition, Store, StoreError};
 
 /// Far more than a hold has.
 const MOST_BYTES: u64 = 64 * 1_024;
+/// Holds read at once.
+const IN_FLIGHT: usize = 16;
 
 /// The holds that there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,7 +42,8 @@ impl Holds {
         self.0.is_empty()
     }
 
-    /// The holds themselves: a request each. Those that cannot be read are told by their keys.
+    /// The holds themselves: a request each. Those that cannot be understood are told by their keys; they
+    /// hold all the same.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -48,15 +51,24 @@ impl Holds {
         &self,
         store: &dyn Store,
     ) -> Result<Vec<Result<Hold, ObjectKey>>, StoreError> {
-        let mut holds = Vec::new();
-        for key in &self.0 {
-            let Ok(key) = ObjectKey::new(key.clone()) else { continue };
-            let Some(object) = store.get(&key, ByteRange::Full).await? else { continue };
-            let bytes = object.bytes(MOST_BYTES).await?;
-            holds.push(Hold::parse(&bytes).map_err(|_| key));
-        }
-        Ok(holds)
+        let keys = self.0.iter().filter_map(|key| ObjectKey::new(key.clone()).ok());
+        let reads = stream::iter(keys).map(|key| read_one(store, key)).buffered(IN_FLIGHT);
+        reads.try_filter_map(|found| async move { Ok(found) }).try_collect().await
     }
+}
+
+/// `None` when it has been released meanwhile.
+async fn read_one(
+    store: &dyn Store,
+    key: ObjectKey,
+) -> Result<Option<Result<Hold, ObjectKey>>, StoreError> {
+    let Some(object) = store.get(&key, ByteRange::Full).await? else { return Ok(None) };
+    if object.info.size > MOST_BYTES {
+        return Ok(Some(Err(key)));
+    }
+    let bytes = object.bytes(MOST_BYTES).await?;
+    let hold = Hold::parse(&bytes).ok().filter(|hold| Hold::key(&hold.stem) == key);
+    Ok(Some(hold.ok_or(key)))
 }
 
 /// Places a hold. What is there already stays, with its date and reason; then the result is false.
@@ -74,6 +86,10 @@ pub async fn place(store: &dyn Store, hold: &Hold) -> Result<bool, StoreError> {
     match store.put(&key, Body::Bytes(Bytes::from(bytes)), condition).await {
         Ok(_) => Ok(true),
         Err(StoreError::ConditionFailed) => Ok(false),
+        Err(error @ StoreError::UnknownOutcome(_)) => match store.head(&key).await {
+            Ok(Some(_)) => Ok(true),
+            _ => Err(error),
+        },
         Err(error) => Err(error),
     }
 }

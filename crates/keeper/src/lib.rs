@@ -9,6 +9,7 @@
 
 pub mod catalogs;
 pub mod holds;
+mod identity;
 pub mod prune;
 pub mod rebuild;
 pub mod reconcile;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use ultrasimple_core::catalog::Record;
-use ultrasimple_core::{BackupKey, CheckLevel, CheckResult, ETag, Footer, Hour, VolumeName};
-use ultrasimple_sqlite::{CaptureError, Capturer, ScratchFile};
-use ultrasimple_store::{FetchError, Store, StoreError, fetch};
+use ultrasimple_core::{BackupKey, CheckLevel, CheckResult, ETag, Footer, VolumeName};
+use ultrasimple_sqlite::{CaptureError, Capturer, CheckError, ScratchFile};
+use ultrasimple_store::{ByteRange, FetchError, Store, StoreError, fetch};
+
+use crate::identity::{Identity, other_hour};
 
 /// How a backup is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +25,9 @@ pub enum Verdict {
 pub struct Verified {
     /// How it is.
     pub verdict: Verdict,
-    /// The tag of the object that was read; none when there was no whole one.
+    /// The tag of the object that was read, also of a damaged one; none when there was none.
     pub etag: Option<ETag>,
-    /// Its footer, where it has one and the image is what that says.
+    /// Its footer, where the image is what that says.
     pub footer: Option<Footer>,
 }
 
@@ -56,8 +58,9 @@ impl From<CaptureError> for VerifyError {
     }
 }
 
-/// Reads a backup back and checks it. Memory is bounded; the image goes to scratch for as long as it is
-/// checked.
+/// Reads a backup back and checks it. One that is damaged is read once more before that is said: what flipped a
+/// bit may have been the way, not the place. Memory is bounded; the image goes to scratch for as long as it is
+/// checked, and counts against its spool limit.
 ///
 /// # Errors
 /// When the store or scratch cannot be used.
@@ -67,43 +70,58 @@ pub async fn verify(
     key: &BackupKey,
     expected: Option<Expected<'_>>,
 ) -> Result<Verified, VerifyError> {
+    let once = || verify_once(store, capturer, key, expected);
+    let first = once().await?;
+    match first {
+        Verified { verdict: Verdict::Failure(_), etag: Some(_), footer: None } => once().await,
+        first => Ok(first),
+    }
+}
+
+async fn verify_once(
+    store: &dyn Store,
+    capturer: &Arc<Capturer>,
+    key: &BackupKey,
+    expected: Option<Expected<'_>>,
+) -> Result<Verified, VerifyError> {
+    let Some(object) = store.get(&key.object_key(), ByteRange::Full).await? else {
+        let verdict = Verdict::Failure("it is missing".to_owned());
+        return Ok(Verified { verdict, etag: None, footer: None });
+    };
+    let etag = Some(object.info.etag.clone());
     let scratch = Arc::clone(capturer);
     let file = blocking(move || scratch.scratch_file()).await??;
-    let failure =
-        |why: String| Verified { verdict: Verdict::Failure(why), etag: None, footer: None };
-    let (footer, info, file) = match fetch(store, &key.object_key(), file).await {
-        Ok(fetched) => fetched,
+    let (footer, file) = match fetch::read(object, file).await {
+        Ok((footer, _, file)) => (footer, file),
         Err(FetchError::Store(error)) => return Err(error.into()),
         Err(FetchError::Write(error)) => return Err(VerifyError::Scratch(error.to_string())),
         Err(FetchError::Newer(error)) => {
             let verdict = Verdict::Warning(format!("it cannot be judged: {error}"));
-            return Ok(Verified { verdict, etag: None, footer: None });
+            return Ok(Verified { verdict, etag, footer: None });
         }
-        Err(FetchError::Missing) => return Ok(failure("it is missing".to_owned())),
-        Err(error) => return Ok(failure(error.to_string())),
+        Err(error) => {
+            let verdict = Verdict::Failure(error.to_string());
+            return Ok(Verified { verdict, etag, footer: None });
+        }
     };
     let verdict = match mismatch(key, &footer, expected) {
-        Some(why) => Verdict::Failure(why),
+        Some(why) => Verdict::Failure(format!("it {why}")),
         None => integrity(file, &footer).await?,
     };
-    Ok(Verified { verdict, etag: Some(info.etag), footer: Some(footer) })
+    Ok(Verified { verdict, etag, footer: Some(footer) })
 }
 
 /// What the footer says that the key, or the catalog, does not: a backup that stands in another's place.
 fn mismatch(key: &BackupKey, footer: &Footer, expected: Option<Expected<'_>>) -> Option<String> {
-    let Footer { path, volume, captured_at, .. } = footer;
-    let other = || format!("it is the backup of another database: {path} (volume {volume})");
-    if let Some(Expected { volume: expected_volume, record }) = expected {
-        if (expected_volume, &record.path) != (volume, path) {
-            return Some(other());
-        }
-    } else if !key.stem.is_of(path) {
-        return Some(other());
+    let Footer { path, volume, .. } = footer;
+    if let Some(Expected { volume, record }) = expected {
+        let identity = Identity { volume, path: &record.path, hour: key.hour };
+        return identity.mismatch(footer);
     }
-    let hour = Hour::of(*captured_at);
-    (hour != key.hour).then(|| {
-        format!("it is the backup of another hour: captured {captured_at}, which belongs to {hour}")
-    })
+    if !key.stem.is_of(path) {
+        return Some(format!("is the backup of another database: {path} (volume {volume})"));
+    }
+    other_hour(key.hour, footer)
 }
 
 async fn integrity(mut file: ScratchFile, footer: &Footer) -> Result<Verdict, VerifyError> {
@@ -120,7 +138,10 @@ async fn integrity(mut file: ScratchFile, footer: &Footer) -> Result<Verdict, Ve
             "it is marked as damaged, but integrity_check finds nothing".to_owned(),
         ),
         Ok(_) => Verdict::Ok,
-        Err(error) => Verdict::Warning(format!("its content is right, but unchecked: {error}")),
+        Err(error @ CheckError::Timeout { .. }) => {
+            Verdict::Warning(format!("its content is right, but unchecked: {error}"))
+        }
+        Err(error) => return Err(VerifyError::Scratch(error.to_string())),
     })
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use ultrasimple_core::catalog::{Newest, StoredBackup};
 use ultrasimple_core::footer::{ContentHasher, FooterFields};
 use ultrasimple_core::key::KeyStem;
 use ultrasimple_core::pattern::PatternSet;
@@ -22,7 +23,7 @@ use ultrasimple_core::{
     VolumeName, object, placement,
 };
 use ultrasimple_sqlite::{Capture, CaptureError, Capturer, Image, filesystem_kind, timestamp_tick};
-use ultrasimple_store::{ETag, Store};
+use ultrasimple_store::{ETag, FetchError, Store, inventory};
 
 use crate::dry_run::{DryRunAction, DryRunLine};
 use crate::scan::{DatabaseId, Table};
@@ -107,6 +108,7 @@ impl Workshop {
         self: &Arc<Self>,
         id: DatabaseId,
         last: Option<LastBackup>,
+        unsure_since: Option<Hour>,
     ) -> Result<Attempt, Stop> {
         let target = match self.target(id) {
             Ok(Some(target)) => Arc::new(target),
@@ -114,7 +116,13 @@ impl Workshop {
             Err(failure) => return Ok(Attempt::unsent(Outcome::Failed(failure))),
         };
         match self.prepare(&target, last.as_ref()).await {
-            Ok((prepared, _memory)) => self.put(&target, prepared, last).await,
+            Ok((prepared, _memory)) => {
+                match self.stored_before(&target, &prepared, unsure_since).await {
+                    Ok(None) => self.put(&target, prepared, last).await,
+                    Ok(Some(backup)) => Ok(self.adopt(&prepared, backup)),
+                    Err(failure) => Ok(Attempt::unsent(Outcome::Failed(failure))),
+                }
+            }
             Err(Unprepared::Outcome(outcome)) => Ok(Attempt::unsent(outcome)),
             Err(Unprepared::Unchanged(digest, settled)) => {
                 Ok(Attempt::unsent(Outcome::Unchanged { digest, settled }))
@@ -319,23 +327,69 @@ impl Workshop {
             return Ok(Attempt::unsent(Outcome::Failed(failure)));
         }
         let put = self.put_of(target, &prepared, here.map(|last| last.etag));
-        let Prepared { digest, settled, content, body, .. } = prepared;
-        let etag = match put.run(body).await {
-            Ok(stored) => {
-                match stored.sent_bytes {
+        let Prepared { digest, settled, body, .. } = prepared;
+        let backup = match put.run(body).await {
+            Ok(done) => {
+                match done.sent_bytes {
                     0 => self.counters.unchanged(),
                     bytes => self.counters.stored(bytes),
                 }
-                stored.etag
+                done.backup
             }
             Err(put::PutError::Failed(failure)) => {
                 return Ok(Attempt { outcome: Outcome::Failed(failure), sent: true });
             }
             Err(put::PutError::Fenced(footer)) => return Err(Stop::Fenced(*footer)),
         };
-        let stored_at = self.clock.monotonic();
-        let backup = LastBackup { content, hour, etag, damage, stored_at };
-        Ok(Attempt { outcome: Outcome::Stored { digest, settled, backup }, sent: true })
+        let at = self.clock.monotonic();
+        Ok(Attempt { outcome: Outcome::Stored { digest, settled, backup, at }, sent: true })
+    }
+
+    /// Where an owner before this one ended before it could tell what it had stored: looks whether the bucket
+    /// has this content under an earlier hour already.
+    async fn stored_before(
+        &self,
+        target: &Target,
+        prepared: &Prepared,
+        since: Option<Hour>,
+    ) -> Result<Option<StoredBackup>, Failure> {
+        let hour = Hour::of(prepared.fields.captured_at);
+        let Some(since) = since.filter(|&since| since < hour) else { return Ok(None) };
+        let listed = inventory::of_database(&*self.store, &target.stem).await;
+        let listed = listed.map_err(|error| put::store_failure(&error))?;
+        let Some(newest) = listed.first().filter(|newest| newest.key.hour >= since) else {
+            return Ok(None);
+        };
+        if newest.key.hour > hour {
+            return Err(put::clock_set_back(newest.key.hour, prepared.fields.captured_at));
+        }
+        if newest.key.hour == hour {
+            // The condition of the write will find it.
+            return Ok(None);
+        }
+        let found = match ultrasimple_store::footer(&*self.store, &newest.key.object_key()).await {
+            Ok((footer, info)) => Some((footer, info)),
+            Err(FetchError::Store(error)) => return Err(put::store_failure(&error)),
+            // What cannot be read is no backup of this content.
+            Err(_) => None,
+        };
+        let fields = &prepared.fields;
+        let same = found.filter(|(footer, _)| {
+            let is_ours = (&footer.volume, &footer.path) == (&fields.volume, &fields.path);
+            is_ours && footer.blake3 == prepared.content && footer.check == fields.check
+        });
+        Ok(same.map(|(footer, info)| StoredBackup {
+            bytes: info.size,
+            etag: info.etag,
+            newest: Newest::of(&footer),
+        }))
+    }
+
+    fn adopt(&self, prepared: &Prepared, backup: StoredBackup) -> Attempt {
+        self.counters.unchanged();
+        let Prepared { digest, settled, .. } = *prepared;
+        let at = self.clock.monotonic();
+        Attempt::unsent(Outcome::Stored { digest, settled, backup, at })
     }
 }
 

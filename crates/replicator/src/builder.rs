@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ultrasimple_core::config::{InvalidVerifyPercent, KeepSettings, VerifyPercent};
 use ultrasimple_core::pattern::{InvalidPattern, Pattern, PatternSet};
+use ultrasimple_core::retention::{DEFAULT_RETENTION_DAYS, InvalidRetention, Keep, RetentionRules};
 use ultrasimple_core::template::{InvalidTemplate, PathTemplate};
 use ultrasimple_core::{CheckLevel, Clock, NodeName, SystemClock, VolumeName};
 use ultrasimple_store::Store;
 
 use crate::{Replicator, ReplicatorOptions, StartError};
-
-const DEFAULT_RETENTION_DAYS: u32 = 30;
 
 /// Why a replicator could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +38,12 @@ pub enum BuildError {
         /// Which.
         what: &'static str,
     },
-    /// Nothing is deleted from the store yet, so that only the default can be honoured.
-    #[error("a retention of {days} days cannot be honoured: this version deletes nothing yet")]
-    Retention {
-        /// What was asked for.
-        days: u32,
-    },
+    /// The retention is not valid.
+    #[error(transparent)]
+    Retention(#[from] InvalidRetention),
+    /// The percentage of backups to verify is not valid.
+    #[error("verify_percent_per_day: {0}")]
+    VerifyPercent(#[from] InvalidVerifyPercent),
     /// The replicator cannot be prepared.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -63,6 +63,9 @@ pub struct ReplicatorBuilder {
     shards: u32,
     concurrent: usize,
     retention_days: u32,
+    keep: Option<String>,
+    verify_percent_per_day: f64,
+    reconcile_requests: u64,
     memory_budget: u64,
     check: CheckLevel,
     min_upload_interval: Duration,
@@ -74,6 +77,7 @@ pub struct ReplicatorBuilder {
 
 impl Default for ReplicatorBuilder {
     fn default() -> Self {
+        let keep = KeepSettings::default();
         Self {
             patterns: Vec::new(),
             excludes: Vec::new(),
@@ -85,6 +89,9 @@ impl Default for ReplicatorBuilder {
             shards: 256,
             concurrent: 100,
             retention_days: DEFAULT_RETENTION_DAYS,
+            keep: None,
+            verify_percent_per_day: keep.verify_percent_per_day.percent(),
+            reconcile_requests: keep.reconcile_requests,
             memory_budget: 256 << 20,
             check: CheckLevel::Quick,
             min_upload_interval: Duration::ZERO,
@@ -142,6 +149,21 @@ impl ReplicatorBuilder {
         self
     }
 
+    /// How long a backup is kept after a newer one took its place, in days: 1 to 36,500, by default 30.
+    /// The newest is kept for ever.
+    pub fn retention_days(mut self, days: u32) -> Self {
+        self.retention_days = days;
+        self
+    }
+
+    /// Which backups are kept beyond the retention's days, as in `daily=30,weekly=12,monthly=12,yearly=3`:
+    /// the last of each of so many days, weeks, months and years. `hourly=48` among them stands instead
+    /// of [`Self::retention_days`].
+    pub fn keep(mut self, rules: impl Into<String>) -> Self {
+        self.keep = Some(rules.into());
+        self
+    }
+
     setters! {
         /// Where the time comes from.
         clock: Arc<dyn Clock>,
@@ -149,8 +171,10 @@ impl ReplicatorBuilder {
         shards: u32,
         /// Uploads at once.
         concurrent: usize,
-        /// How long backups are kept, in days: 30 for now, because nothing is deleted yet.
-        retention_days: u32,
+        /// How many percent of the backups are read back each day and proved restorable: 0 (none) to 100.
+        verify_percent_per_day: f64,
+        /// Requests a day, at most, to compare what is in the bucket with what should be; 0: none.
+        reconcile_requests: u64,
         /// Bytes that captures and uploads may hold in memory, all together.
         memory_budget: u64,
         /// How captures are checked before the upload.
@@ -178,19 +202,16 @@ impl ReplicatorBuilder {
         let at_least_one = [
             ("concurrent", self.concurrent as u64),
             ("shards", u64::from(self.shards)),
-            ("retention_days", u64::from(self.retention_days)),
             ("memory_budget", self.memory_budget),
             ("put_budget", self.put_budget.unwrap_or(1)),
         ];
         if let Some(&(what, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(BuildError::TooSmall { what });
         }
-        if self.retention_days != DEFAULT_RETENTION_DAYS {
-            return Err(BuildError::Retention { days: self.retention_days });
-        }
         let parse = |texts: &[String]| -> Result<Vec<Pattern>, InvalidPattern> {
             texts.iter().map(|text| Pattern::parse(text)).collect()
         };
+        let keep = self.keep_settings()?;
         let options = ReplicatorOptions {
             volume: self.volume.parse::<VolumeName>()?,
             node: self.node.parse::<NodeName>()?,
@@ -205,12 +226,22 @@ impl ReplicatorBuilder {
             check: self.check,
             min_upload_interval: self.min_upload_interval,
             put_budget: self.put_budget,
-            retention_days: self.retention_days,
+            keep,
             scratch: self.scratch,
             spool_limit: self.spool_limit,
             drain_timeout: self.drain_timeout,
         };
         let store = self.store.ok_or(BuildError::NoStore)?;
         Ok(Replicator::new(options, store, self.clock)?)
+    }
+
+    fn keep_settings(&self) -> Result<KeepSettings, BuildError> {
+        let keep = self.keep.as_deref().map(str::parse::<Keep>).transpose()?;
+        let retention = RetentionRules::new(self.retention_days, keep)?;
+        Ok(KeepSettings {
+            retention,
+            verify_percent_per_day: VerifyPercent::new(self.verify_percent_per_day)?,
+            reconcile_requests: self.reconcile_requests,
+        })
     }
 }

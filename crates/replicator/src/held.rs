@@ -78,6 +78,16 @@ impl Holdings {
         self.damaged
     }
 
+    /// The databases of which something is held.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = DatabaseId> + '_ {
+        self.entries.keys().copied()
+    }
+
+    /// How many these are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(crate) fn insert(&mut self, id: DatabaseId, held: Held) {
         self.remove(id);
         let LastBackup { content, hour, etag, damage, stored_at } = held.backup;

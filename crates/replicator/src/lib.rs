@@ -9,6 +9,7 @@
 //! (who supervises whom) and `tree.rs` (the cycle); decisions without I/O are in `shard.rs`, `flow.rs`
 //! and `conflict.rs`; the way of one backup is in `backup.rs`.
 
+mod agenda;
 mod backup;
 mod builder;
 mod conflict;
@@ -17,14 +18,19 @@ mod epoch;
 mod flow;
 mod heap;
 mod held;
+mod keeper;
+mod keeping;
+mod ledger;
 mod node;
 mod options;
+mod recall;
 mod replicator;
 mod scan;
 mod scanner;
 mod shard;
 mod shard_owner;
 mod statistics;
+mod tending;
 mod tree;
 mod uploader;
 
@@ -34,6 +40,7 @@ use ultrasimple_store::StoreError;
 pub use backup::memory_per_stream;
 pub use builder::{BuildError, ReplicatorBuilder};
 pub use dry_run::{DryRunAction, DryRunLine};
+pub use keeping::{Keeping, Kept};
 pub use options::ReplicatorOptions;
 pub use replicator::Replicator;
 pub use statistics::{CycleReport, Statistics};
@@ -99,6 +106,9 @@ pub enum CycleError {
         /// "in time" or "any more".
         why: &'static str,
     },
+    /// The catalogs could not be read.
+    #[error("the catalogs cannot be read: {0}")]
+    Catalogs(String),
     /// The scan failed as a whole.
     #[error("the scan failed: {0}")]
     Scan(String),

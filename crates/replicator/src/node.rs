@@ -3,7 +3,8 @@
 //! ```text
 //! Node ─┬─ Scanner                       one; what the last scan saw
 //!       ├─ Uploader ── uploads (tasks)   one; the queue, and what is in flight
-//!       └─ ShardOwner × shards           what is known of each database
+//!       ├─ ShardOwner × shards           what is known of each database
+//!       └─ Keeper                        one; catalogs, retention, verification
 //! ```
 //!
 //! They know of each other, so they live and die together: when one fails, all are stopped and made
@@ -19,8 +20,10 @@ use ractor::{
     SupervisionEvent,
 };
 use tokio_util::sync::CancellationToken;
-use ultrasimple_core::Footer;
+use ultrasimple_core::{Epoch, Footer, NodeName, ObjectKey, ShardId};
 
+use crate::keeper::Keeper;
+use crate::recall::Recall;
 use crate::scanner::Scanner;
 use crate::shard_owner::ShardOwner;
 use crate::tree::{Plan, Tree};
@@ -47,6 +50,14 @@ impl Halt {
             "a later daemon writes to this bucket: node {} with epoch {} stored a backup of {} at {}; \
              this one stops, so that the two do not overwrite each other",
             theirs.node, theirs.epoch, theirs.path, theirs.captured_at
+        ));
+    }
+
+    /// Another daemon with a later epoch has written a catalog.
+    pub(crate) fn fenced_by_catalog(&self, key: &ObjectKey, node: &NodeName, epoch: Epoch) {
+        self.set(format!(
+            "a later daemon writes to this bucket: node {node} with epoch {epoch} wrote {key}; this one \
+             stops, so that the two do not overwrite each other"
         ));
     }
 
@@ -178,9 +189,15 @@ async fn grow(plan: &Plan, supervisor: ActorCell) -> Result<Tree, SpawnErr> {
         Uploader::spawn(plan.uploader(workshop, abort.clone()), supervisor.clone()).await?;
     let scanner = Scanner::spawn(scanner, supervisor.clone()).await?;
     let mut owners = Vec::with_capacity(plan.options.shards as usize);
-    for _ in 0..plan.options.shards {
-        let arguments = plan.owner(uploader.clone(), Arc::clone(&table));
+    let namer = Arc::new(plan.namer());
+    for shard in 0..plan.options.shards {
+        let (uploader, namer) = (uploader.clone(), Arc::clone(&namer));
+        let arguments = plan.owner(ShardId(shard), uploader, Arc::clone(&table), namer);
         owners.push(ShardOwner::spawn(arguments, supervisor.clone()).await?);
     }
-    Ok(Tree::new(scanner, uploader, owners, abort))
+    let keeper = plan.keeper(owners.clone());
+    let tender = Arc::clone(&keeper.tender);
+    let keeper = Keeper::spawn(keeper, supervisor).await?;
+    let recall = Recall::new(tender, plan.options.volume.clone());
+    Ok(Tree { scanner, uploader, owners, keeper, recall, abort })
 }

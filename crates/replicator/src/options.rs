@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ultrasimple_core::config::KeepSettings;
 use ultrasimple_core::pattern::PatternSet;
 use ultrasimple_core::template::PathTemplate;
 use ultrasimple_core::{CheckLevel, NodeName, VolumeName};
@@ -30,8 +31,8 @@ pub struct ReplicatorOptions {
     pub min_upload_interval: Duration,
     /// Uploads a month; `None`: as many as there are.
     pub put_budget: Option<u64>,
-    /// How long backups are kept, in days.
-    pub retention_days: u32,
+    /// How long backups are kept, and how they are proved.
+    pub keep: KeepSettings,
     /// Where images go that do not fit into memory.
     pub scratch: PathBuf,
     /// Bytes that may be there at once.

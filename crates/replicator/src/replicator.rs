@@ -119,7 +119,9 @@ impl Replicator {
             let tree = node.tree().await?;
             let begun = self.begin_cycle(&tree, &mut ScanNews::default()).await?;
             tree.when_idle().await?;
-            self.end_cycle(&tree, begun, &mut since_last).await
+            let report = self.end_cycle(&tree, begun, &mut since_last).await?;
+            tree.keep_once().await?;
+            Ok(report)
         };
         let ended = tokio::select! {
             biased;
@@ -207,6 +209,11 @@ impl Replicator {
             };
             if let Err(error) = tree.drain(limit).await {
                 tracing::warn!(%error, "Uploads in flight could not be awaited");
+            }
+            if !limit.is_zero()
+                && let Err(error) = tree.finish(limit).await
+            {
+                tracing::warn!(%error, "The catalogs could not be written");
             }
         }
         node.stop().await;

@@ -120,6 +120,9 @@ impl Store for FaultyStore {
     async fn delete(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
         self.inner.delete(keys).await
     }
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        self.inner.time().await
+    }
 }
 
 struct World {
@@ -595,4 +598,15 @@ fn bad_settings_are_refused_by_name() {
     assert!(build(ReplicatorBuilder::default().pattern("x")).contains("\"x\""));
     let zero = ReplicatorBuilder::default().pattern("/x").concurrent(0);
     assert!(build(zero).contains("concurrent"));
+    let any = || ReplicatorBuilder::default().pattern("/x");
+    for (bad, said) in [
+        (any().retention_days(0), "0 days of retention are outside 1 to 36500"),
+        (any().keep("daily"), "\"daily\" is not a rule"),
+        (any().verify_percent_per_day(101.0), "verify_percent_per_day: it must be"),
+        (any().retention_days(7).keep("daily=30"), "no store"),
+        (any().keep("hourly=48"), "no store"),
+    ] {
+        let error = build(bad);
+        assert!(error.contains(said), "{said}: {error}");
+    }
 }

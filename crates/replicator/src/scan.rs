@@ -16,7 +16,7 @@ use std::sync::{PoisonError, RwLock};
 use ultrasimple_core::pattern::PatternSet;
 use ultrasimple_core::{FingerprintDigest, SourcePath};
 
-pub(crate) use self::table::{DatabaseId, Table};
+pub(crate) use self::table::{DatabaseId, Gone, Identity, Table};
 use self::table::{KeyHash, NonZeroKey};
 use self::walk::Walk;
 
@@ -31,7 +31,7 @@ pub(crate) struct Scan {
     /// How many of them are new.
     pub(crate) appeared: usize,
     /// Databases that are no longer there.
-    pub(crate) gone: Vec<DatabaseId>,
+    pub(crate) gone: Vec<Gone>,
     /// Places that could not be looked at: what was known there is still taken to be there.
     pub(crate) problems: Vec<Problem>,
     /// How many databases are known now.

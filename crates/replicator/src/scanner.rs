@@ -9,7 +9,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, Spawn
 use ultrasimple_core::{Clock, FingerprintDigest, SourcePath, Timestamp, VolumeName, placement};
 
 use crate::CycleError;
-use crate::scan::{DatabaseId, Problem, Scan, VolumeScanner};
+use crate::scan::{DatabaseId, Gone, Identity, Problem, Scan, VolumeScanner};
 
 /// What the scanner needs.
 pub(crate) struct Arguments {
@@ -52,16 +52,29 @@ pub(crate) struct Scanner(ActorRef<Message>);
 
 /// What one scan found, sorted by shard.
 pub(crate) struct Scanned {
-    /// By shard number; shards without news have an empty list.
-    pub(crate) changed: Vec<Vec<(DatabaseId, FingerprintDigest)>>,
-    /// For all shards: each forgets those it knows.
-    pub(crate) gone: Arc<[DatabaseId]>,
+    /// By shard number; shards without news have nothing.
+    pub(crate) by_shard: Vec<News>,
     pub(crate) news: u64,
     pub(crate) databases: u64,
     pub(crate) problems: Vec<Problem>,
     pub(crate) empty_patterns: Vec<String>,
     pub(crate) at: Timestamp,
     pub(crate) took: Duration,
+}
+
+/// What a scan found of one shard's databases.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct News {
+    pub(crate) changed: Vec<Changed>,
+    pub(crate) gone: Vec<Gone>,
+}
+
+/// A database that is new, or whose fingerprint is another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Changed {
+    pub(crate) id: DatabaseId,
+    pub(crate) identity: Identity,
+    pub(crate) digest: FingerprintDigest,
 }
 
 enum Message {
@@ -134,18 +147,22 @@ impl Shared {
         let scan = scanner.scan(now_ns).map_err(|error| format!("/: {error}"))?;
         let table = scanner.table();
         let table = table.read().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = vec![Vec::new(); self.shards as usize];
+        let mut by_shard = vec![News::default(); self.shards as usize];
+        let mut of = |path: &SourcePath, add: &dyn Fn(&mut News)| {
+            let shard = placement::shard_of(&self.volume, path, self.shards);
+            by_shard.get_mut(shard.0 as usize).map(add);
+        };
         let news = scan.changed.len() as u64;
         for (id, digest) in scan.changed {
-            let Some(path) = table.path(id) else { continue };
-            let shard = placement::shard_of(&self.volume, &path, self.shards);
-            if let Some(list) = changed.get_mut(shard.0 as usize) {
-                list.push((id, digest));
+            if let Some((path, identity)) = table.identify(id) {
+                of(&path, &|news| news.changed.push(Changed { id, identity, digest }));
             }
         }
+        for gone in scan.gone {
+            of(&gone.path, &|news| news.gone.push(gone.clone()));
+        }
         Ok(Scanned {
-            changed,
-            gone: scan.gone.into(),
+            by_shard,
             news,
             databases: scan.databases as u64,
             problems: scan.problems,

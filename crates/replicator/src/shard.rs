@@ -14,11 +14,15 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use ultrasimple_core::{ContentHash, FingerprintDigest, Hour};
+use ultrasimple_core::catalog::{Change, StoredBackup};
+use ultrasimple_core::{ContentHash, FingerprintDigest, Hour, KeyStem, SourcePath, Timestamp};
 use ultrasimple_store::ETag;
 
 use crate::held::{Held, Holdings};
-use crate::scan::DatabaseId;
+use crate::keeping::Kept;
+use crate::ledger::Ledger;
+use crate::scan::{DatabaseId, Gone, Identity};
+use crate::scanner::{Changed, News};
 
 /// The newest backup of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,20 @@ pub(crate) struct LastBackup {
     pub(crate) damage: Option<Box<str>>,
     /// When it was stored, to the second (monotonic clock).
     pub(crate) stored_at: Duration,
+}
+
+impl LastBackup {
+    /// What is to be remembered of a backup.
+    pub(crate) fn of(backup: &StoredBackup, stored_at: Duration) -> Self {
+        let newest = &backup.newest;
+        Self {
+            content: newest.blake3,
+            hour: newest.hour(),
+            etag: backup.etag.clone(),
+            damage: newest.marked.clone(),
+            stored_at,
+        }
+    }
 }
 
 /// Why a database could not be backed up.
@@ -54,7 +72,7 @@ pub(crate) struct Failing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The store has confirmed the content (just now, or had it already).
-    Stored { digest: FingerprintDigest, settled: bool, backup: LastBackup },
+    Stored { digest: FingerprintDigest, settled: bool, backup: StoredBackup, at: Duration },
     /// The content is that of the last backup; nothing was sent.
     Unchanged { digest: FingerprintDigest, settled: bool },
     /// Nothing changed in the bucket, or it is not known whether anything did.
@@ -72,6 +90,8 @@ struct Active {
     /// The last fingerprint seen since it was offered.
     seen: Option<FingerprintDigest>,
     failing: Option<Box<Failing>>,
+    /// See [`Offer::unsure_since`].
+    unsure_since: Option<Hour>,
 }
 
 /// A database to be backed up.
@@ -81,6 +101,9 @@ pub(crate) struct Offer {
     /// Since when its oldest change has been waiting (monotonic clock).
     pub(crate) since: Duration,
     pub(crate) last: Option<Box<LastBackup>>,
+    /// The bucket may have later backups than `last`, of this hour or later ones: an owner before this one
+    /// ended before it could tell.
+    pub(crate) unsure_since: Option<Hour>,
     /// The last attempt failed.
     pub(crate) has_failed: bool,
 }
@@ -94,6 +117,25 @@ pub(crate) struct Glance {
     pub(crate) failing: u64,
     /// How long the oldest change has been waiting.
     pub(crate) exposure: Duration,
+    /// What its catalog said when it was last read or written.
+    pub(crate) kept: Kept,
+}
+
+/// What is known of a database that no scan shows (yet, or any more).
+#[derive(Debug, Clone)]
+struct Absent {
+    held: Held,
+    gone_since: Option<Timestamp>,
+    /// Whether the catalog says that it is gone.
+    is_told: bool,
+}
+
+/// What a catalog says of a database.
+#[derive(Debug, Clone)]
+pub(crate) struct Recalled {
+    pub(crate) identity: Identity,
+    pub(crate) held: Held,
+    pub(crate) gone_since: Option<Timestamp>,
 }
 
 /// See the module.
@@ -103,33 +145,71 @@ pub(crate) struct Shard {
     active: HashMap<DatabaseId, Active>,
     /// Held, but to be looked at again in the next cycle.
     unsettled: HashSet<DatabaseId>,
+    absent: HashMap<Identity, Absent>,
+    /// Since which hour the bucket may have more than the catalog said.
+    unsure_since: Option<Hour>,
+    /// Whether a scan has been taken in.
+    has_observed: bool,
+    ledger: Ledger,
+    /// Databases that no catalog has yet.
+    new: u64,
 }
 
 impl Shard {
-    /// Takes in what a scan saw of this shard's databases.
-    pub(crate) fn observe(
-        &mut self,
-        changed: &[(DatabaseId, FingerprintDigest)],
-        gone: &[DatabaseId],
-        now: Duration,
-    ) {
-        for id in gone {
-            self.active.remove(id);
-            self.unsettled.remove(id);
-            self.held.remove(*id);
+    /// Takes in what the shard's catalog says, before the first scan.
+    pub(crate) fn recall(&mut self, recalled: Vec<Recalled>, unsure_since: Option<Hour>) {
+        self.unsure_since = unsure_since;
+        for Recalled { identity, held, gone_since } in recalled {
+            let is_told = gone_since.is_some();
+            self.absent.insert(identity, Absent { held, gone_since, is_told });
         }
-        for &(id, digest) in changed {
+    }
+
+    /// Takes in what a scan saw of this shard's databases. `now` is of the monotonic clock, `time` of the wall's.
+    pub(crate) fn observe(&mut self, news: News, now: Duration, time: Timestamp) {
+        for Gone { id, identity, path } in news.gone {
+            self.active.remove(&id);
+            self.unsettled.remove(&id);
+            let held = self.held.get(id);
+            self.ledger.gone(id, path, held.as_ref().map(|held| held.digest));
+            self.held.remove(id);
+            if let Some(held) = held {
+                let absent = Absent { held, gone_since: Some(time), is_told: false };
+                self.absent.insert(identity, absent);
+            }
+        }
+        for Changed { id, identity, digest } in news.changed {
+            let is_recalled = self.reappears(id, identity);
             if let Some(active) = self.active.get_mut(&id) {
                 active.seen = Some(digest);
             } else if !self.is_held(id, digest) {
                 self.activate(id, now);
+                let may_be_stale = is_recalled || !self.has_observed;
+                if let Some(active) = self.active.get_mut(&id).filter(|_| may_be_stale) {
+                    active.unsure_since = self.unsure_since;
+                }
             }
         }
+        self.has_observed = true;
         for id in std::mem::take(&mut self.unsettled) {
             if !self.active.contains_key(&id) {
                 self.activate(id, now);
             }
         }
+    }
+
+    /// A database that a scan shows may be one that was known before.
+    fn reappears(&mut self, id: DatabaseId, identity: Identity) -> bool {
+        let Some(absent) = self.absent.remove(&identity) else { return false };
+        if self.absent.is_empty() {
+            // After the first scan nearly none is left, for good.
+            self.absent.shrink_to_fit();
+        }
+        if absent.gone_since.is_some() {
+            self.ledger.note(id);
+        }
+        self.held.insert(id, absent.held);
+        true
     }
 
     /// Whether the bucket has all that a database with this fingerprint holds.
@@ -138,7 +218,8 @@ impl Shard {
     }
 
     fn activate(&mut self, id: DatabaseId, since: Duration) {
-        let active = Active { since, offered: false, seen: None, failing: None };
+        let (offered, seen, failing, unsure_since) = (false, None, None, None);
+        let active = Active { since, offered, seen, failing, unsure_since };
         self.active.insert(id, active);
     }
 
@@ -153,7 +234,8 @@ impl Shard {
                 active.offered = true;
                 active.seen = None;
                 let has_failed = active.failing.is_some();
-                offers.push(Offer { id, since: active.since, last, has_failed });
+                let unsure_since = active.unsure_since;
+                offers.push(Offer { id, since: active.since, last, unsure_since, has_failed });
             }
         }
         offers
@@ -165,11 +247,21 @@ impl Shard {
         active.offered = false;
         let seen = active.seen.take();
         let (digest, settled, backup) = match outcome {
-            Outcome::Stored { digest, settled, backup } => (digest, settled, Some(backup)),
+            Outcome::Stored { digest, settled, backup, at } => {
+                let last = LastBackup::of(&backup, at);
+                self.new += u64::from(self.held.digest(id).is_none());
+                self.ledger.stored(id, backup);
+                (digest, settled, Some(last))
+            }
             Outcome::Unchanged { digest, settled } => (digest, settled, None),
             Outcome::Failed(failure) => {
-                let attempts = active.failing.as_ref().map_or(0, |failing| failing.attempts);
-                let since = active.failing.as_ref().map_or(now, |failing| failing.since);
+                let before = active.failing.take();
+                let was = before.as_ref().map(|failing| failing.failure.kind);
+                if failure.kind == DAMAGED_KEPT && was != Some(DAMAGED_KEPT) {
+                    self.ledger.note(id);
+                }
+                let attempts = before.as_ref().map_or(0, |failing| failing.attempts);
+                let since = before.as_ref().map_or(now, |failing| failing.since);
                 let failing = Failing { failure, since, attempts: attempts + 1 };
                 active.failing = Some(Box::new(failing));
                 return;
@@ -184,6 +276,7 @@ impl Shard {
         let backup = backup.or_else(|| self.held.get(id).map(|held| held.backup));
         if let Some(backup) = backup {
             self.held.insert(id, Held { digest, backup });
+            self.ledger.note(id);
             if !settled {
                 self.unsettled.insert(id);
             }
@@ -206,7 +299,103 @@ impl Shard {
             pending: self.active.len() as u64,
             failing: failing.count() as u64 + self.held.damaged(),
             exposure: oldest.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+            kept: Kept::default(),
         }
+    }
+
+    /// Begins to write the catalog: what it is to be told. `place` gives the path and the stem of a database.
+    pub(crate) fn begin_write(
+        &mut self,
+        place: impl Fn(DatabaseId) -> Option<(SourcePath, KeyStem)>,
+        stem: impl Fn(&SourcePath) -> Option<KeyStem>,
+    ) -> Vec<Change> {
+        let Self { held, active, unsettled, ledger, .. } = self;
+        let mut unplaced = Vec::new();
+        let (changed, departed) = ledger.begin();
+        let changed = changed.filter_map(|(id, stored)| {
+            let Some((path, stem)) = place(id) else {
+                unplaced.push(id);
+                return None;
+            };
+            let failing = active.get(&id).and_then(|active| active.failing.as_ref());
+            let kept = failing.filter(|failing| failing.failure.kind == DAMAGED_KEPT);
+            let is_sure = !unsettled.contains(&id);
+            let digest = held.digest(id).filter(|&d| is_sure && d != FingerprintDigest::NONE);
+            Some(Change {
+                stem,
+                path,
+                stored: stored.clone(),
+                fingerprint: digest,
+                failed_check: kept.map(|failing| failing.failure.reason.as_str().into()),
+                gone_since: None,
+            })
+        });
+        let departed = departed.iter().filter_map(|departed| {
+            Some(Change {
+                stem: stem(&departed.path)?,
+                path: departed.path.clone(),
+                stored: departed.stored.clone(),
+                fingerprint: departed.digest,
+                failed_check: None,
+                // Since when, the absent tell.
+                gone_since: None,
+            })
+        });
+        let changes = departed.chain(changed).collect();
+        // Gone, and the owner will hear of it presently.
+        ledger.put_back(&unplaced);
+        changes
+    }
+
+    /// Databases that are gone, and of which the catalog does not say so. Of those that no scan ever showed it is
+    /// believed only where most were seen: else a file system may not be mounted yet.
+    pub(crate) fn untold_absences(&self, now: Timestamp) -> HashMap<Identity, Timestamp> {
+        let most_are_seen = self.held.len() >= self.absent.len();
+        let untold = self.absent.iter().filter(|(_, absent)| !absent.is_told);
+        let believed = untold.filter(|(_, absent)| absent.gone_since.is_some() || most_are_seen);
+        believed.map(|(&id, absent)| (id, absent.gone_since.unwrap_or(now))).collect()
+    }
+
+    /// The catalog was written, and says of these that they are gone.
+    pub(crate) fn written(&mut self, told: &HashMap<Identity, Timestamp>) {
+        self.ledger.written();
+        self.new = 0;
+        for (identity, since) in told {
+            if let Some(absent) = self.absent.get_mut(identity) {
+                (absent.gone_since, absent.is_told) = (Some(*since), true);
+            }
+        }
+    }
+
+    /// The catalog could not be written.
+    pub(crate) fn not_written(&mut self) {
+        self.ledger.failed();
+    }
+
+    /// How much there is to tell the catalog.
+    pub(crate) fn untold(&self) -> Untold {
+        let went = |absent: &&Absent| !absent.is_told && absent.gone_since.is_some();
+        let gone = self.absent.values().filter(went).count();
+        Untold { changes: self.ledger.len() + gone, new: self.new, known: self.held.len() as u64 }
+    }
+
+    /// The backups of these databases are lost: they are to be backed up again, as if they never had been.
+    /// What changed since the catalog was read is not among them.
+    pub(crate) fn forget(&mut self, lost: impl Fn(DatabaseId, &LastBackup) -> bool, now: Duration) -> usize {
+        let lost: Vec<_> = self
+            .held
+            .ids()
+            .filter(|&id| !self.ledger.has(id))
+            .filter(|&id| self.held.get(id).is_some_and(|held| lost(id, &held.backup)))
+            .collect();
+        for &id in &lost {
+            self.held.remove(id);
+            self.unsettled.remove(&id);
+            if !self.active.contains_key(&id) {
+                self.activate(id, now);
+            }
+        }
+        lost.len()
     }
 
     /// Why a database is failing, if it is.
@@ -229,6 +418,19 @@ fn damage(backup: &LastBackup) -> Option<Failing> {
 
 /// The kind of failure of a database whose newest backup is marked.
 pub(crate) const DAMAGED: &str = "damaged";
+/// The kind of failure of a damaged database whose capture was not stored, because the hour has a good one.
+pub(crate) const DAMAGED_KEPT: &str = "damaged_kept";
+
+/// How much there is to tell a catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Untold {
+    /// Databases of which something changed.
+    pub(crate) changes: usize,
+    /// How many of them the catalog does not have.
+    pub(crate) new: u64,
+    /// Databases of which the bucket has something.
+    pub(crate) known: u64,
+}
 
 #[cfg(test)]
 #[path = "shard_tests.rs"]

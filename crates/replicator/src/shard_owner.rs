@@ -7,11 +7,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
-use ultrasimple_core::{Clock, FingerprintDigest};
+use ultrasimple_core::config::VerifyPercent;
+use ultrasimple_core::{CatalogKey, Clock, Hour};
 
 use crate::CycleError;
+use crate::agenda::Agenda;
+use crate::keeping::Kept;
+use crate::recall::Recollection;
 use crate::scan::{DatabaseId, Table};
+use crate::scanner::News;
 use crate::shard::{DAMAGED, Failing, Glance, Outcome, Shard};
+use crate::tending::{Job, Tended};
+use crate::tree::Namer;
 use crate::uploader::Uploader;
 
 /// How long an owner may take to answer: it does nothing slow.
@@ -20,10 +27,26 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// What owners need.
 #[derive(Clone)]
 pub(crate) struct Arguments {
+    pub(crate) key: CatalogKey,
     pub(crate) uploader: Uploader,
     pub(crate) table: Arc<RwLock<Table>>,
+    pub(crate) namer: Arc<Namer>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) min_upload_interval: Duration,
+    pub(crate) verify_percent: VerifyPercent,
+}
+
+/// What a shard is asked to have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// What is due.
+    Due,
+    /// What is due, verification excepted, and a catalog that says all.
+    Once,
+    /// A catalog that says all.
+    Write,
+    /// To look at the catalog again: somebody else changed it.
+    Look,
 }
 
 /// A handle to one owner.
@@ -31,9 +54,12 @@ pub(crate) struct Arguments {
 pub(crate) struct ShardOwner(ActorRef<Message>);
 
 enum Message {
-    Observe(Vec<(DatabaseId, FingerprintDigest)>, Arc<[DatabaseId]>, RpcReplyPort<usize>),
+    Recall(Box<Recollection>),
+    Observe(News, RpcReplyPort<usize>),
     Settle(DatabaseId, Outcome),
     Glance(RpcReplyPort<Glance>),
+    BeginTending(Ask, RpcReplyPort<Option<Box<Job>>>),
+    EndTending(Option<Box<Tended>>),
 }
 
 impl ShardOwner {
@@ -49,13 +75,25 @@ impl ShardOwner {
         self.0.get_cell()
     }
 
+    /// Takes in what the shard's catalog says. To be told before the first scan.
+    pub(crate) fn recall(&self, recollection: Recollection) {
+        let _ = self.0.cast(Message::Recall(Box::new(recollection)));
+    }
+
     /// Takes in what a scan saw, and offers all that wait. Returns how many it offered.
-    pub(crate) async fn observe(
-        &self,
-        changed: Vec<(DatabaseId, FingerprintDigest)>,
-        gone: Arc<[DatabaseId]>,
-    ) -> Result<usize, CycleError> {
-        self.ask(|reply| Message::Observe(changed, gone, reply)).await
+    pub(crate) async fn observe(&self, news: News) -> Result<usize, CycleError> {
+        self.ask(|reply| Message::Observe(news, reply)).await
+    }
+
+    /// What there is to do about the shard's catalog and backups now. Its end is to be told.
+    pub(crate) async fn begin_tending(&self, ask: Ask) -> Result<Option<Job>, CycleError> {
+        let job = self.ask(|reply| Message::BeginTending(ask, reply)).await?;
+        Ok(job.map(|job| *job))
+    }
+
+    /// What came of it; `None` when it failed.
+    pub(crate) fn end_tending(&self, tended: Option<Tended>) {
+        let _ = self.0.cast(Message::EndTending(tended.map(Box::new)));
     }
 
     /// Takes in how an upload ended.
@@ -80,6 +118,8 @@ struct OwnerActor;
 
 struct State {
     shard: Shard,
+    agenda: Agenda,
+    kept: Kept,
     arguments: Arguments,
 }
 
@@ -93,7 +133,8 @@ impl Actor for OwnerActor {
         _: ActorRef<Message>,
         arguments: Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        Ok(State { shard: Shard::default(), arguments })
+        let agenda = Agenda::new(arguments.clock.monotonic());
+        Ok(State { shard: Shard::default(), agenda, kept: Kept::default(), arguments })
     }
 
     async fn handle(
@@ -104,8 +145,14 @@ impl Actor for OwnerActor {
     ) -> Result<(), ActorProcessingErr> {
         let now = state.arguments.clock.monotonic();
         match message {
-            Message::Observe(changed, gone, reply) => {
-                state.shard.observe(&changed, &gone, now);
+            Message::Recall(recollection) => {
+                let Recollection { databases, unsure_since, facts, kept } = *recollection;
+                state.shard.recall(databases, unsure_since);
+                state.agenda.learn(facts);
+                state.kept = kept;
+            }
+            Message::Observe(news, reply) => {
+                state.shard.observe(news, now, state.arguments.clock.now());
                 let offers = state.shard.offers(now, state.arguments.min_upload_interval);
                 let count = offers.len();
                 if count > 0 {
@@ -116,14 +163,64 @@ impl Actor for OwnerActor {
             }
             Message::Settle(id, outcome) => state.settle(id, outcome, now),
             Message::Glance(reply) => {
-                let _ = reply.send(state.shard.glance(now));
+                let _ = reply.send(Glance { kept: state.kept, ..state.shard.glance(now) });
             }
+            Message::BeginTending(ask, reply) => {
+                let _ = reply.send(state.begin_tending(ask, now).map(Box::new));
+            }
+            Message::EndTending(Some(tended)) => state.end_tending(*tended, now),
+            Message::EndTending(None) => state.shard.not_written(),
         }
         Ok(())
     }
 }
 
 impl State {
+    fn begin_tending(&mut self, ask: Ask, now: Duration) -> Option<Job> {
+        let Arguments { key, table, namer, clock, verify_percent, .. } = &self.arguments;
+        let (untold, glance, time) = (self.shard.untold(), self.shard.glance(now), clock.now());
+        let due = self.agenda.due(untold, glance, *verify_percent, now, time);
+        let due = ask.of(due, untold.changes)?;
+        let table = table.read().unwrap_or_else(PoisonError::into_inner);
+        let place = |id| {
+            let path = table.path(id)?;
+            let stem = namer.stem(&path)?;
+            Some((path, stem))
+        };
+        let changes = self.shard.begin_write(place, |path| namer.stem(path));
+        let gone = self.shard.untold_absences(time);
+        Some(Job { key: key.clone(), due, changes, gone })
+    }
+
+    fn end_tending(&mut self, tended: Tended, now: Duration) {
+        let Tended { facts, kept, newest, told, pruned } = tended;
+        self.shard.written(&told);
+        self.agenda.written(now);
+        self.agenda.learn(facts);
+        self.kept = kept;
+        if pruned {
+            self.agenda.pruned(now);
+        }
+        let table = self.arguments.table.read().unwrap_or_else(PoisonError::into_inner);
+        let this_hour = Hour::of(self.arguments.clock.now());
+        let lost = self.shard.forget(
+            |id, last| {
+                let Some((_, identity)) = table.identify(id) else { return false };
+                match newest.get(&identity) {
+                    None => true,
+                    Some(&(hour, is_corrupt)) => {
+                        // Within its hour a corrupt one stands in the way of a good one.
+                        hour < last.hour || (is_corrupt && hour < this_hour)
+                    }
+                }
+            },
+            now,
+        );
+        if lost > 0 {
+            tracing::warn!(lost, "{lost} databases whose newest backup is lost are backed up again");
+        }
+    }
+
     fn settle(&mut self, id: DatabaseId, outcome: Outcome, now: Duration) {
         let before = self.shard.failing(id).map(|failing| failing.failure.kind);
         self.shard.settle(id, outcome, now);

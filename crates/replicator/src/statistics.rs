@@ -1,12 +1,14 @@
 //! What has happened so far, counted.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
 use ultrasimple_core::Timestamp;
+
+use crate::keeping::{Keeping, KeepingCounters, Kept};
 
 /// Counted by uploads as they happen.
 #[derive(Debug, Default)]
@@ -16,6 +18,7 @@ pub(crate) struct Counters {
     unchanged: AtomicU64,
     failed: AtomicU64,
     last: Mutex<LastCycle>,
+    keeping: Arc<KeepingCounters>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -26,6 +29,7 @@ struct LastCycle {
     pending: u64,
     failing: u64,
     exposure: Duration,
+    kept: Kept,
     at: Option<Timestamp>,
     took: Duration,
 }
@@ -54,6 +58,12 @@ impl Counters {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         (last.pending, last.failing, last.exposure) =
             (glance.pending, glance.failing, glance.exposure);
+        last.kept = glance.kept;
+    }
+
+    /// What is counted of the keeping of the bucket.
+    pub(crate) fn keeping(&self) -> Arc<KeepingCounters> {
+        Arc::clone(&self.keeping)
     }
 
     pub(crate) fn statistics(&self) -> Statistics {
@@ -71,6 +81,8 @@ impl Counters {
             bytes_uploaded: self.bytes.load(Ordering::Relaxed),
             last_scan: last.at,
             last_scan_seconds: last.took.as_secs_f64(),
+            kept: last.kept,
+            keeping: self.keeping.snapshot(),
         }
     }
 }
@@ -102,6 +114,10 @@ pub struct Statistics {
     pub last_scan: Option<Timestamp>,
     /// How long it took, in seconds.
     pub last_scan_seconds: f64,
+    /// What the bucket holds, as far as the catalogs say.
+    pub kept: Kept,
+    /// What was done to keep it in order.
+    pub keeping: Keeping,
 }
 
 /// One cycle, as it ended (or as it stood when the next one was due).

@@ -12,20 +12,26 @@ use futures::future::try_join_all;
 use ractor::ActorId;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use ultrasimple_core::template::Setting;
-use ultrasimple_core::{Clock, Epoch};
+use ultrasimple_core::pattern::PatternSet;
+use ultrasimple_core::template::{PathTemplate, Setting};
+use ultrasimple_core::{
+    CatalogKey, Clock, Epoch, KeyStem, NodeName, ShardId, SourcePath, VolumeName, placement,
+};
 use ultrasimple_sqlite::Capturer;
 use ultrasimple_store::Store;
 
 use crate::CycleError;
 use crate::backup::{MemoryBudget, Workshop};
+use crate::keeper::{self, Keeper};
 use crate::node::Halt;
 use crate::options::ReplicatorOptions;
+use crate::recall::Recall;
 use crate::scan::{Problem, Table, VolumeScanner};
 use crate::scanner::{self, Scanned, Scanner};
 use crate::shard::Glance;
 use crate::shard_owner::{self, ShardOwner};
 use crate::statistics::{Counters, CycleReport};
+use crate::tending::Tender;
 use crate::uploader::{self, Uploader};
 
 /// All that is needed to make the actors, again and again.
@@ -87,12 +93,40 @@ impl Plan {
 
     pub(crate) fn owner(
         &self,
+        shard: ShardId,
         uploader: Uploader,
         table: Arc<RwLock<Table>>,
+        namer: Arc<Namer>,
     ) -> shard_owner::Arguments {
-        let min_upload_interval = self.options.min_upload_interval;
-        let clock = Arc::clone(&self.clock);
-        shard_owner::Arguments { uploader, table, clock, min_upload_interval }
+        shard_owner::Arguments {
+            key: CatalogKey { volume: self.options.volume.clone(), shard },
+            uploader,
+            table,
+            namer,
+            clock: Arc::clone(&self.clock),
+            min_upload_interval: self.options.min_upload_interval,
+            verify_percent: self.options.keep.verify_percent_per_day,
+        }
+    }
+
+    pub(crate) fn namer(&self) -> Namer {
+        Namer::new(&self.options, self.store.max_key_bytes())
+    }
+
+    pub(crate) fn keeper(&self, owners: Vec<ShardOwner>) -> keeper::Arguments {
+        let tender = Tender {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            capturer: Arc::clone(&self.capturer),
+            counters: self.counters.keeping(),
+            settings: self.options.keep,
+            node: self.options.node.clone(),
+            epoch: self.epoch,
+            shards: self.options.shards,
+            holds: tokio::sync::Mutex::default(),
+        };
+        let (volume, halt) = (self.options.volume.clone(), self.halt.clone());
+        keeper::Arguments { tender: Arc::new(tender), volume, owners, halt }
     }
 }
 
@@ -102,36 +136,53 @@ pub(crate) fn volume_scanner(
     max_key_bytes: usize,
     threads: usize,
 ) -> VolumeScanner {
-    let (patterns, template) = (options.patterns.clone(), options.template.clone());
-    let (volume, node) = (options.volume.clone(), options.node.clone());
-    let key_of = move |path: &ultrasimple_core::SourcePath| {
-        let setting = Setting { patterns: &patterns, volume: &volume, node: &node, max_key_bytes };
-        let stem = template.expand(path, setting).ok()?;
-        Some(ultrasimple_core::placement::key_hash(&stem))
-    };
+    let namer = Namer::new(options, max_key_bytes);
+    let key_of = move |path: &SourcePath| Some(placement::key_hash(&namer.stem(path)?));
     VolumeScanner::new(options.patterns.clone(), Box::new(key_of), threads)
+}
+
+/// Gives databases the stems of their keys.
+#[derive(Debug)]
+pub(crate) struct Namer {
+    patterns: PatternSet,
+    template: PathTemplate,
+    volume: VolumeName,
+    node: NodeName,
+    max_key_bytes: usize,
+}
+
+impl Namer {
+    fn new(options: &ReplicatorOptions, max_key_bytes: usize) -> Self {
+        Self {
+            patterns: options.patterns.clone(),
+            template: options.template.clone(),
+            volume: options.volume.clone(),
+            node: options.node.clone(),
+            max_key_bytes,
+        }
+    }
+
+    /// The stem of the database at `path`, where it has one.
+    pub(crate) fn stem(&self, path: &SourcePath) -> Option<KeyStem> {
+        let Self { patterns, template, volume, node, max_key_bytes } = self;
+        let setting = Setting { patterns, volume, node, max_key_bytes: *max_key_bytes };
+        template.expand(path, setting).ok()
+    }
 }
 
 /// The actors of one life.
 pub(crate) struct Tree {
-    scanner: Scanner,
-    uploader: Uploader,
-    owners: Vec<ShardOwner>,
-    abort: CancellationToken,
+    pub(crate) scanner: Scanner,
+    pub(crate) uploader: Uploader,
+    pub(crate) owners: Vec<ShardOwner>,
+    pub(crate) keeper: Keeper,
+    pub(crate) recall: Recall,
+    pub(crate) abort: CancellationToken,
 }
 
 impl Tree {
-    pub(crate) fn new(
-        scanner: Scanner,
-        uploader: Uploader,
-        owners: Vec<ShardOwner>,
-        abort: CancellationToken,
-    ) -> Self {
-        Self { scanner, uploader, owners, abort }
-    }
-
     fn cells(&self) -> impl Iterator<Item = ractor::ActorCell> + '_ {
-        let one = [self.scanner.cell(), self.uploader.cell()];
+        let one = [self.scanner.cell(), self.uploader.cell(), self.keeper.cell()];
         one.into_iter().chain(self.owners.iter().map(ShardOwner::cell))
     }
 
@@ -152,16 +203,33 @@ impl Tree {
 
     /// Scans, and hands what is to be backed up to the uploader. Does not wait for uploads.
     pub(crate) async fn scan_and_offer(&self) -> Result<Scanned, CycleError> {
+        let recalled = self.recall.before_scan(&self.owners).await;
+        recalled.map_err(|error| CycleError::Catalogs(error.to_string()))?;
         let mut scanned = self.scanner.scan().await?;
-        let changed = std::mem::take(&mut scanned.changed);
+        let by_shard = std::mem::take(&mut scanned.by_shard);
+        let reconciled_at = self.recall.after_scan(&self.owners, &by_shard).await;
         self.uploader.new_cycle();
-        let observing = self
-            .owners
-            .iter()
-            .zip(changed)
-            .map(|(owner, changed)| owner.observe(changed, Arc::clone(&scanned.gone)));
+        let observing = self.owners.iter().zip(by_shard).map(|(owner, news)| owner.observe(news));
         try_join_all(observing).await?;
+        self.keeper.tick(reconciled_at);
         Ok(scanned)
+    }
+
+    /// Writes the catalogs and deletes what retention gives up, after the only cycle.
+    pub(crate) async fn keep_once(&self) -> Result<(), CycleError> {
+        self.keeper.once().await
+    }
+
+    /// Writes what the catalogs do not say yet, for as long as there is time.
+    pub(crate) async fn finish(&self, limit: Duration) -> Result<(), CycleError> {
+        let finished = tokio::time::timeout(limit, self.keeper.finish()).await;
+        if finished.is_err() {
+            tracing::warn!(
+                ?limit,
+                "Not all catalogs could be written in time; the next start captures again what they lack"
+            );
+        }
+        finished.unwrap_or(Ok(()))
     }
 
     /// Waits until all that was offered has ended.
@@ -186,6 +254,7 @@ impl Tree {
             pending: all.pending + one.pending,
             failing: all.failing + one.failing,
             exposure: all.exposure.max(one.exposure),
+            kept: all.kept.and(one.kept),
         }))
     }
 }

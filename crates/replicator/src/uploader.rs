@@ -290,9 +290,10 @@ struct Upload {
 }
 
 impl Upload {
-    async fn run(self, owner: ShardOwner, Offer { id, last, .. }: Offer) -> Ended {
+    async fn run(self, owner: ShardOwner, offer: Offer) -> Ended {
+        let Offer { id, last, unsure_since, .. } = offer;
         let last = last.map(|last| *last);
-        let attempt = AssertUnwindSafe(self.workshop.back_up(id, last)).catch_unwind();
+        let attempt = AssertUnwindSafe(self.workshop.back_up(id, last, unsure_since)).catch_unwind();
         let Attempt { outcome, sent } = tokio::select! {
             biased;
             // Whether a request that is given up was made, nobody knows.

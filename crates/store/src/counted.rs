@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use ultrasimple_core::ObjectKey;
+use ultrasimple_core::{ObjectKey, Timestamp};
 
 use crate::{
     Body, ByteRange, Capabilities, Condition, ListedObject, Object, ObjectInfo, Store, StoreError,
@@ -31,7 +31,7 @@ pub enum RequestKind {
     Multipart,
     /// An object, or a part of one, read.
     Get,
-    /// An object asked about.
+    /// An object asked about, or the time.
     Head,
     /// A page of a listing (billed as a PUT).
     List,
@@ -190,5 +190,10 @@ impl<S: Store> Store for CountedStore<S> {
     async fn delete(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
         self.counters.count(RequestKind::Delete);
         self.inner.delete(keys).await
+    }
+
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        self.counters.count(RequestKind::Head);
+        self.inner.time().await
     }
 }

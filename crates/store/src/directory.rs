@@ -27,7 +27,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use ultrasimple_core::key::MAX_KEY_BYTES;
-use ultrasimple_core::{Clock, ObjectKey, SystemClock};
+use ultrasimple_core::{Clock, ObjectKey, SystemClock, Timestamp};
 
 use crate::{
     Body, ByteRange, Capabilities, Condition, ListedObject, Location, Object, ObjectInfo, Store,
@@ -191,5 +191,11 @@ impl Store for DirectoryStore {
 
     async fn delete(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
         write::delete(&self.tree, keys.to_vec()).await
+    }
+
+    /// The file system's clock: of a network file system, the server's. Needs to write, if only a name.
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        let tree = Arc::clone(&self.tree);
+        blocking("ask for the time", 0, move || write::time(&tree)).await
     }
 }

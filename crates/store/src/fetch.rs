@@ -14,7 +14,7 @@ use ultrasimple_core::footer::{FooterError, SUFFIX_BYTES};
 use ultrasimple_core::object::{ObjectError, decode};
 use ultrasimple_core::{Footer, ObjectKey};
 
-use crate::{ByteRange, ObjectInfo, Store, StoreError};
+use crate::{ByteRange, Object, ObjectInfo, Store, StoreError};
 
 /// Pieces of a body that wait for the decoder. With the sizes in which stores deliver (at most some
 /// 256 KiB), a fetch needs a few MiB.
@@ -115,7 +115,19 @@ pub async fn fetch<W>(
 where
     W: Write + Send + 'static,
 {
-    let mut object = store.get(key, ByteRange::Full).await?.ok_or(FetchError::Missing)?;
+    let object = store.get(key, ByteRange::Full).await?.ok_or(FetchError::Missing)?;
+    read(object, writer).await
+}
+
+/// [`fetch`] of an object that the store has begun to send, whole: for callers that need its tag even if
+/// it is damaged.
+///
+/// # Errors
+/// As there.
+pub async fn read<W>(mut object: Object, writer: W) -> Result<(Footer, ObjectInfo, W), FetchError>
+where
+    W: Write + Send + 'static,
+{
     let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
     let decoding = tokio::task::spawn_blocking(move || decode_from(receiver, writer));
     while let Some(chunk) = object.body.next().await {

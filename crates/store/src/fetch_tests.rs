@@ -64,6 +64,9 @@ impl Store for OneObject {
     async fn delete(&self, _: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
         Ok(Vec::new())
     }
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        Ok(Timestamp::UNIX_EPOCH)
+    }
 }
 
 fn image() -> Vec<u8> {

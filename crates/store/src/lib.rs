@@ -82,6 +82,13 @@ pub trait Store: Debug + Send + Sync {
     /// Deletes objects, at most 1,000. Deleting what is not there is a success. The result tells each
     /// key that could not be deleted, with the reason.
     async fn delete(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError>;
+
+    /// What time it is by the store's clock, by which objects have their `modified`, to the second. For
+    /// decisions that a host whose own clock jumped must not make. Costs a HEAD.
+    ///
+    /// # Errors
+    /// [`StoreError::Untrustworthy`] when the store answers, but tells no time.
+    async fn time(&self) -> Result<Timestamp, StoreError>;
 }
 
 /// What to store.

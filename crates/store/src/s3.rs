@@ -2,7 +2,7 @@
 //!
 //! Owns every request: its deadline, its count, the key prefix, and what its answer means. Nothing is
 //! retried here: the next cycle is the retry. Uploads in parts are in `upload`, the reading side in
-//! `read` and `list`, the meaning of errors in `errors`.
+//! `read` and `list`, the server's clock in `time`, the meaning of errors in `errors`.
 //!
 //! A write is confirmed twice: Content-MD5 makes the server refuse a body that was damaged on the way,
 //! and the `ETag` of the answer must be the body's MD5 (with SSE-KMS and SSE-C, and in directory buckets,
@@ -15,6 +15,7 @@ mod list;
 mod options;
 mod read;
 mod source;
+mod time;
 mod upload;
 
 use std::future::Future;
@@ -30,8 +31,8 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use ultrasimple_core::ObjectKey;
 use ultrasimple_core::key::MAX_KEY_BYTES;
+use ultrasimple_core::{ObjectKey, Timestamp};
 
 use crate::counted::RequestKind;
 use crate::{
@@ -298,5 +299,9 @@ impl Store for S3Store {
 
     async fn delete(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
         list::delete(&self.shared, keys).await
+    }
+
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        time::time(&self.shared).await
     }
 }

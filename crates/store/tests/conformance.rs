@@ -25,6 +25,8 @@ macro_rules! conformance {
                 one_of_many_writers_wins_an_absent_key,
                 one_of_many_writers_wins_a_known_object,
                 each_version_has_its_tag,
+                a_tag_is_the_same_wherever_it_is_told,
+                the_time_is_told,
                 many_folders_are_listed,
                 a_listing_goes_on_behind_a_key,
                 long_listings,

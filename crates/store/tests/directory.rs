@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use ultrasimple_core::{Clock, Timestamp};
+use ultrasimple_core::{Clock, SystemClock, Timestamp};
 use ultrasimple_store::{
     ByteRange, Condition, DirectoryStore, Location, S3Options, Store, StoreError, open, probe,
 };
@@ -197,6 +197,21 @@ async fn versions_differ_even_when_the_clock_stands_still_or_goes_back() {
 }
 
 #[tokio::test]
+async fn the_time_is_not_that_of_this_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Standing(Timestamp::from_second(1_600_000_000).unwrap());
+    let store = DirectoryStore::open_with_clock(folder.path(), true, Arc::new(clock));
+    let store = store.await.unwrap();
+    let before = SystemClock.now();
+    let first = store.time().await.unwrap();
+    // Kernels give files the time of the last timer tick.
+    assert!(first.as_second() >= before.as_second() - 1, "{first}, asked at {before}");
+    assert!(store.time().await.unwrap() >= first);
+    let left = fs::read_dir(folder.path().join(".ultrasimple/tmp")).unwrap().count();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
 async fn old_leftovers_are_removed_at_the_start_and_new_ones_are_not() {
     let (store, root, _folder) = store().await;
     put(&store, "object", &noise(1, 10), Condition::Absent).await.unwrap();
@@ -322,6 +337,8 @@ async fn what_the_operator_names_is_opened_and_counted() {
     assert_eq!(store.location(), location.to_string());
     probe(&*store).await.unwrap();
     assert_eq!(names(&*store, "", None).await, [""; 0]);
+    store.time().await.unwrap();
     let counted = counters.snapshot();
     assert_eq!((counted.puts, counted.gets, counted.lists, counted.deletes), (4, 1, 1, 1));
+    assert_eq!(counted.heads, 1);
 }

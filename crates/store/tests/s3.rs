@@ -60,13 +60,14 @@ async fn each_request_is_counted() {
     let body = streamed(noise(2, 3 * PART), 100_000, Some(Chunk::End));
     store.put(&key("b"), body, Condition::Absent).await.unwrap();
     store.head(&key("a")).await.unwrap();
+    store.time().await.unwrap();
     content(&*store, "a").await;
     names(&*store, "", None).await;
     store.delete(&[key("a"), key("b")]).await.unwrap();
     // 3 parts, the beginning and the completion.
-    let expected = RequestCounts { puts: 2, multipart: 5, gets: 1, heads: 1, lists: 1, deletes: 1 };
+    let expected = RequestCounts { puts: 2, multipart: 5, gets: 1, heads: 2, lists: 1, deletes: 1 };
     assert_eq!(store.counters().snapshot(), expected);
-    assert_eq!((expected.put_class(), expected.get_class()), (8, 2));
+    assert_eq!((expected.put_class(), expected.get_class()), (8, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,6 +77,29 @@ async fn a_probe_costs_what_it_says() {
     let counts = store.counters().snapshot();
     assert_eq!((counts.puts, counts.gets, counts.deletes), (4, 1, 1));
     assert_eq!(counts.put_class() + counts.get_class(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_an_answer_with_a_date_tells_the_time() {
+    let server = tokio::task::spawn_blocking(SeaweedFs::shared).await.unwrap();
+    let mut proxy = FaultProxy::start(server.port()).await.unwrap();
+    let options = options(proxy.endpoint(), server.create_bucket(), ADMIN);
+    let store = S3Store::connect(options).await.unwrap();
+    store.time().await.unwrap();
+    // The proxy's own answers have none.
+    for status in [200, 404] {
+        proxy.set(Fault::Answer(status, "")).await.unwrap();
+        let error = store.time().await.unwrap_err();
+        assert!(matches!(error, StoreError::Untrustworthy(_)), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("no Date") && text.contains("cluster.json"), "{text}");
+    }
+    proxy.set(Fault::Answer(403, "")).await.unwrap();
+    let error = store.time().await.unwrap_err();
+    assert!(matches!(error, StoreError::Denied(_)), "{error:?}");
+    proxy.set(Fault::Refuse).await.unwrap();
+    let error = store.time().await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,8 +164,8 @@ impl Known {
     }
 }
 
-/// Reads all catalogs of one volume or of all, and gives each to `take`; tells those that cannot be used,
-/// and why. Memory is that of a few catalogs.
+/// Reads all catalogs of one volume or of all, and gives each to `take`; tells those that cannot be used or
+/// read, and why: one of them is no reason to know nothing. Memory is that of a few catalogs.
 ///
 /// # Errors
 /// When they cannot be listed.

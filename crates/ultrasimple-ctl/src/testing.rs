@@ -113,4 +113,8 @@ impl Store for Memory {
     async fn delete(&self, _: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
         Err(StoreError::Denied("this tool never deletes".to_owned()))
     }
+
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        Ok(Timestamp::UNIX_EPOCH)
+    }
 }

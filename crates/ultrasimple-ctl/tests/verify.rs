@@ -1,5 +1,7 @@
 //! `verify`: what is deleted, damaged, swapped or added behind the tool's back is found and named.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
 mod common;
 
 use std::fs;

@@ -90,7 +90,7 @@ fn outcome(report: &CycleReport) -> Outcome {
 }
 
 fn options(settings: &Settings) -> ReplicatorOptions {
-    let Settings { scan, store, upload, node, .. } = settings;
+    let Settings { scan, keep, upload, node, .. } = settings;
     ReplicatorOptions {
         volume: node.volume.clone(),
         node: node.node.clone(),
@@ -102,7 +102,7 @@ fn options(settings: &Settings) -> ReplicatorOptions {
         check: upload.check,
         min_upload_interval: upload.min_upload_interval,
         put_budget: upload.put_budget,
-        retention_days: store.retention_days,
+        keep: *keep,
         scratch: upload.scratch.clone(),
         spool_limit: upload.spool_limit,
         drain_timeout: upload.drain_timeout,

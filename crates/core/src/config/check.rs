@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::raw::Given;
 use super::settings::{
-    Bucket, CheckLevel, Credentials, HttpSettings, LogFormat, LogSettings, NodeSettings, RunMode,
-    ScanSettings, Secret, Settings, StoreSettings, UploadSettings,
+    Bucket, CheckLevel, Credentials, HttpSettings, KeepSettings, LogFormat, LogSettings,
+    NodeSettings, RunMode, ScanSettings, Secret, Settings, StoreSettings, UploadSettings,
 };
 use super::{Kind, Origin, Problem, Problems, RawSettings, Setting, places, words};
 use crate::pattern::{Pattern, PatternSet};
+use crate::retention::{DEFAULT_RETENTION_DAYS, RetentionRules};
 use crate::template::PathTemplate;
 use crate::{NodeName, VolumeName};
 
@@ -39,6 +40,7 @@ impl Settings {
         let run = checker.run_mode();
         let scan = checker.scan();
         let store = checker.store(run, &scan.patterns);
+        let keep = checker.keep();
         let upload = checker.upload(&scan.patterns);
         let node = checker.node();
         let http = HttpSettings { address: checker.http(run) };
@@ -46,7 +48,7 @@ impl Settings {
         let log = LogSettings { format };
         match (node, checker.problems) {
             (Some(node), problems) if problems.is_empty() => {
-                Ok(Self { scan, store, upload, node, http, log, run })
+                Ok(Self { scan, store, keep, upload, node, http, log, run })
             }
             (_, problems) => Err(problems),
         }
@@ -59,9 +61,6 @@ struct Checker<'a> {
     context: &'a Context,
     problems: Problems,
 }
-
-/// The only retention that this version takes: it deletes nothing yet (R12).
-const DEFAULT_RETENTION_DAYS: u32 = 30;
 
 impl<'a> Checker<'a> {
     fn given(&self, setting: Setting) -> Option<&'a Given> {
@@ -196,16 +195,21 @@ impl<'a> Checker<'a> {
                 self.refuse(Setting::Bucket, &origin, text, why);
             }
         }
+        StoreSettings { bucket, region, endpoint_url, credentials }
+    }
+
+    fn keep(&mut self) -> KeepSettings {
         let days = self.count(Setting::RetentionDays).and_then(|days| u32::try_from(days).ok());
-        let retention_days = days.unwrap_or(DEFAULT_RETENTION_DAYS);
-        if retention_days != DEFAULT_RETENTION_DAYS
-            && let Some((origin, word)) = self.word(Setting::RetentionDays)
-        {
-            let why = "this version deletes nothing from the bucket, so that another retention than \
-                       the default cannot be honoured yet: leave it out";
-            self.refuse(Setting::RetentionDays, &origin, word, why);
+        let keep = self.read(Setting::Keep, str::parse);
+        let rules = RetentionRules::new(days.unwrap_or(DEFAULT_RETENTION_DAYS), keep);
+        let retention = rules.unwrap_or_default();
+        KeepSettings {
+            retention,
+            verify_percent_per_day: self
+                .read(Setting::VerifyPercentPerDay, str::parse)
+                .unwrap_or_default(),
+            reconcile_requests: self.count(Setting::ReconcileRequests).unwrap_or_default(),
         }
-        StoreSettings { bucket, region, endpoint_url, credentials, retention_days }
     }
 
     fn credentials(&mut self) -> Option<Credentials> {

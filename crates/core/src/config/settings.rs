@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::words::{DurationText, SizeText};
+use super::words::{DurationText, SizeText, VerifyPercent};
 use crate::pattern::{Pattern, PatternSet};
+use crate::retention::{Keep, RetentionRules};
 use crate::template::PathTemplate;
 use crate::{NodeName, VolumeName};
 
@@ -17,6 +18,8 @@ pub struct Settings {
     pub scan: ScanSettings,
     /// Where the backups go.
     pub store: StoreSettings,
+    /// How long they are kept, and how they are proved.
+    pub keep: KeepSettings,
     /// How they get there.
     pub upload: UploadSettings,
     /// Who this is.
@@ -49,8 +52,28 @@ pub struct StoreSettings {
     pub endpoint_url: Option<String>,
     /// A key pair. Without one, the AWS chain of variables, files and roles.
     pub credentials: Option<Credentials>,
-    /// How long backups are kept, in days: 1 to 36,500.
-    pub retention_days: u32,
+}
+
+/// How long the backups are kept, and how they are proved.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KeepSettings {
+    /// Which backups are kept.
+    pub retention: RetentionRules,
+    /// How much of what the bucket holds is read back each day.
+    pub verify_percent_per_day: VerifyPercent,
+    /// Requests a day, at most, that comparing the bucket with the catalogs may make. 0: it is not done.
+    pub reconcile_requests: u64,
+}
+
+impl Default for KeepSettings {
+    /// 30 days, one percent, 5,000 requests.
+    fn default() -> Self {
+        Self {
+            retention: RetentionRules::default(),
+            verify_percent_per_day: VerifyPercent::default(),
+            reconcile_requests: 5_000,
+        }
+    }
 }
 
 /// A bucket, as it was given and found to be well-formed.
@@ -187,7 +210,8 @@ impl Settings {
     /// The settings as words for the log line at the start: names as in the file, without secrets.
     pub fn describe(&self) -> Vec<(&'static str, String)> {
         use super::Setting as S;
-        let (store, upload, node) = (&self.store, &self.upload, &self.node);
+        let (store, keep, upload, node) = (&self.store, &self.keep, &self.upload, &self.node);
+        let days = keep.retention.retention_days();
         let includes = self.scan.patterns.includes();
         let patterns: Vec<_> = includes.iter().map(Pattern::as_str).collect();
         let none = || "none".to_owned();
@@ -202,7 +226,10 @@ impl Settings {
             (S::Bucket.name(), store.bucket.as_ref().map_or_else(none, |b| b.text.clone())),
             (S::EndpointUrl.name(), store.endpoint_url.clone().unwrap_or_else(none)),
             ("credentials", credentials),
-            (S::RetentionDays.name(), store.retention_days.to_string()),
+            (S::RetentionDays.name(), days.map_or_else(none, |days| days.to_string())),
+            (S::Keep.name(), keep.retention.keep().as_ref().map_or_else(none, Keep::to_string)),
+            (S::VerifyPercentPerDay.name(), keep.verify_percent_per_day.to_string()),
+            (S::ReconcileRequests.name(), keep.reconcile_requests.to_string()),
             (S::Path.name(), upload.template.to_string()),
             (S::Concurrent.name(), upload.concurrent.to_string()),
             (S::MinUploadInterval.name(), DurationText(upload.min_upload_interval).to_string()),

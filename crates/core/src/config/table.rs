@@ -36,6 +36,8 @@ pub enum Group {
     Scan,
     /// Where the backups go.
     Store,
+    /// Until when they are kept, and how it is known that they can be restored.
+    Keep,
     /// How they get there, and at what cost.
     Upload,
     /// Who this is.
@@ -46,13 +48,15 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order in which they are shown.
-    pub const ALL: [Self; 5] = [Self::Scan, Self::Store, Self::Upload, Self::Node, Self::Run];
+    pub const ALL: [Self; 6] =
+        [Self::Scan, Self::Store, Self::Keep, Self::Upload, Self::Node, Self::Run];
 
     /// The heading in the help.
     pub fn heading(self) -> &'static str {
         match self {
             Self::Scan => "Which databases, and when",
             Self::Store => "Where the backups go",
+            Self::Keep => "How long they are kept, and how they are proved",
             Self::Upload => "How they get there",
             Self::Node => "Who this is",
             Self::Run => "Running",
@@ -136,9 +140,19 @@ settings! {
          command line other users can see it; the variable or the file is better";
     SecretKey = "secret-key" "KEY", Store, Kind::Secret, None;
         "Secret key, with -access-key";
-    RetentionDays = "retention-days" "DAYS", Store, Kind::Count(1, 36_500), Some("30");
-        "How long backups are kept. This version deletes nothing yet, and takes no other value than \
-         the default";
+    RetentionDays = "retention-days" "DAYS", Keep, Kind::Count(1, 36_500), Some("30");
+        "How long a backup is kept after a newer one took its place, so that each full hour of the last \
+         days can be restored. The newest is kept for ever";
+    Keep = "keep" "RULES", Keep, Kind::Text, None;
+        "Keeps more of the past, thinned out: hourly=48,daily=30,weekly=12,monthly=12,yearly=3 is what \
+         was the newest at the end of each of so many hours, days, weeks, months and years (UTC), the \
+         running one included. Any of the five may be left out. hourly= stands instead of \
+         -retention-days";
+    VerifyPercentPerDay = "verify-percent-per-day" "P", Keep, Kind::Text, Some("1");
+        "How many percent of the backups are read back each day and proved restorable: 0 to 100, such \
+         as 0.5; 0 for none";
+    ReconcileRequests = "reconcile-requests" "N", Keep, Kind::Count(0, 1_000_000_000), Some("5000");
+        "Requests a day, at most, to compare what is in the bucket with what should be; 0 for none";
     Concurrent = "concurrent" "N", Upload, Kind::Count(1, 10_000), Some("100");
         "Uploads at once, at most";
     MinUploadInterval = "min-upload-interval" "TIME", Upload, Kind::Duration(Duration::ZERO, DAY),

@@ -1,6 +1,7 @@
 //! Words to numbers, and numbers to words.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -56,6 +57,68 @@ pub(super) fn switch(word: &str) -> Result<bool, String> {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
         _ => Err("it must be true or false".to_owned()),
+    }
+}
+
+/// How many percent of the backups are verified each day: 0 (none) to 100.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct VerifyPercent(f64);
+
+/// Why a number is not a [`VerifyPercent`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it must be a number of percent from 0 to 100, such as 1 or 0.5")]
+pub struct InvalidVerifyPercent;
+
+impl VerifyPercent {
+    /// Nothing is verified.
+    pub const OFF: Self = Self(0.0);
+
+    /// Checks the number.
+    ///
+    /// # Errors
+    /// When it is outside 0 to 100.
+    pub fn new(percent: f64) -> Result<Self, InvalidVerifyPercent> {
+        // The absolute value is that of a negative zero.
+        if (0.0..=100.0).contains(&percent) {
+            Ok(Self(percent.abs()))
+        } else {
+            Err(InvalidVerifyPercent)
+        }
+    }
+
+    /// The number of percent.
+    pub fn percent(self) -> f64 {
+        self.0
+    }
+
+    /// Whether nothing is verified.
+    pub fn is_off(self) -> bool {
+        self.0 <= 0.0
+    }
+}
+
+impl Default for VerifyPercent {
+    /// One percent.
+    fn default() -> Self {
+        Self(1.0)
+    }
+}
+
+impl FromStr for VerifyPercent {
+    type Err = InvalidVerifyPercent;
+
+    fn from_str(word: &str) -> Result<Self, InvalidVerifyPercent> {
+        let word = word.trim();
+        // Floats have forms that nobody means here: 1e1, inf, -0, +1.
+        let is_decimal = word.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let percent = Some(word).filter(|_| is_decimal).and_then(|word| word.parse().ok());
+        percent.map_or(Err(InvalidVerifyPercent), Self::new)
+    }
+}
+
+impl fmt::Display for VerifyPercent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

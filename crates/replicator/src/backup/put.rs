@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use ultrasimple_core::catalog::{Newest, StoredBackup};
 use ultrasimple_core::footer::{FooterError, FooterFields, SUFFIX_BYTES};
 use ultrasimple_core::object::ObjectWriter;
 use ultrasimple_core::{ContentHash, Footer, Hour, ObjectKey, Timestamp};
@@ -35,7 +36,7 @@ pub(crate) struct Put<'a> {
 
 /// It is there.
 pub(crate) struct Done {
-    pub(crate) etag: ETag,
+    pub(crate) backup: StoredBackup,
     /// Bytes sent; 0 when the same content was there already.
     pub(crate) sent_bytes: u64,
 }
@@ -49,6 +50,13 @@ pub(crate) enum PutError {
 struct There {
     footer: Footer,
     etag: ETag,
+    bytes: u64,
+}
+
+impl There {
+    fn backup(self) -> StoredBackup {
+        StoredBackup { bytes: self.bytes, etag: self.etag, newest: Newest::of(&self.footer) }
+    }
 }
 
 /// What a write would do.
@@ -96,18 +104,22 @@ impl Put<'_> {
             // A store without conditions: look first. Two nodes may still race, which is why a fleet
             // refuses such a store.
             _ => match self.resolve(&ours).await? {
-                Resolved::Adopt(etag) => return Ok(Done { etag, sent_bytes: 0 }),
+                Resolved::Adopt(backup) => return Ok(Done { backup, sent_bytes: 0 }),
                 Resolved::Overwrite(_) | Resolved::Absent => Condition::Always,
             },
         };
         for is_last in [false, true] {
             match self.send(&body, condition).await {
-                Ok(stored) => return Ok(Done { etag: stored.etag, sent_bytes: stored.size }),
+                Ok(stored) => {
+                    let (bytes, etag) = (stored.size, stored.etag);
+                    let backup = StoredBackup { bytes, etag, newest: Newest::of(&ours) };
+                    return Ok(Done { backup, sent_bytes: bytes });
+                }
                 Err(StoreError::ConditionFailed) if !is_last => {}
                 Err(error) => return Err(PutError::Failed(store_failure(&error))),
             }
             condition = match self.resolve(&ours).await? {
-                Resolved::Adopt(etag) => return Ok(Done { etag, sent_bytes: 0 }),
+                Resolved::Adopt(backup) => return Ok(Done { backup, sent_bytes: 0 }),
                 Resolved::Overwrite(etag) if able.put_if_matches => Condition::Matches(etag),
                 Resolved::Overwrite(_) => Condition::Always,
                 Resolved::Absent => Condition::Absent,
@@ -132,7 +144,7 @@ impl Put<'_> {
     async fn resolve(&self, ours: &Footer) -> Result<Resolved, PutError> {
         let Some(there) = self.look().await? else { return Ok(Resolved::Absent) };
         match decide(ours, &there.footer) {
-            Decision::Adopt => Ok(Resolved::Adopt(there.etag)),
+            Decision::Adopt => Ok(Resolved::Adopt(there.backup())),
             Decision::Overwrite => Ok(Resolved::Overwrite(there.etag)),
             Decision::Fenced => Err(PutError::Fenced(Box::new(there.footer))),
             Decision::Leave(reason) => Err(PutError::Failed(self.left(reason, ours))),
@@ -146,10 +158,10 @@ impl Put<'_> {
         loop {
             let object = self.store.get(&self.key, ByteRange::Last(bytes)).await.map_err(failed)?;
             let Some(object) = object else { return Ok(None) };
-            let etag = object.info.etag.clone();
+            let (etag, size) = (object.info.etag.clone(), object.info.size);
             let suffix = object.bytes(bytes).await.map_err(failed)?;
             match Footer::from_suffix(&suffix) {
-                Ok((footer, _)) => return Ok(Some(There { footer, etag })),
+                Ok((footer, _)) => return Ok(Some(There { footer, etag, bytes: size })),
                 Err(FooterError::NeedsMore { needed }) if needed > bytes => bytes = needed,
                 Err(error) => {
                     let reason = format!(
@@ -191,7 +203,7 @@ impl Put<'_> {
 
 enum Resolved {
     Absent,
-    Adopt(ETag),
+    Adopt(StoredBackup),
     Overwrite(ETag),
 }
 
@@ -215,7 +227,7 @@ pub(crate) fn clock_set_back(newest: Hour, captured_at: Timestamp) -> Failure {
     Failure { kind: "newer_backup", reason }
 }
 
-fn store_failure(error: &StoreError) -> Failure {
+pub(crate) fn store_failure(error: &StoreError) -> Failure {
     let kind = match error {
         StoreError::ConditionFailed => "condition_failed",
         StoreError::SlowDown(_) => "slow_down",

@@ -7,7 +7,8 @@
 use std::collections::{HashMap, HashSet};
 
 use ultrasimple_core::pattern::Reach;
-use ultrasimple_core::{FingerprintDigest, SourcePath};
+use twox_hash::XxHash3_64;
+use ultrasimple_core::{FingerprintDigest, KeyStem, SourcePath};
 
 /// A known database, while it is known. The index is used again after the database is gone, with
 /// another generation: news of the old one never reach the new one.
@@ -55,6 +56,36 @@ impl NonZeroKey {
         let [first, rest @ ..] = hash.to_le_bytes();
         Self([std::num::NonZeroU8::new(first | 1).unwrap_or(std::num::NonZeroU8::MIN)], rest)
     }
+
+    fn get(self) -> u64 {
+        let Self([first], [a, b, c, d, e, f, g]) = self;
+        u64::from_le_bytes([first.get(), a, b, c, d, e, f, g])
+    }
+}
+
+/// A hash of a database's path and key stem: the same in every run, so that a database is known again by what
+/// a catalog says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Identity(u64);
+
+impl Identity {
+    /// Of the database at `path` whose backups have `stem`.
+    pub(crate) fn new(path: &SourcePath, stem: &KeyStem) -> Self {
+        let key = NonZeroKey::new(ultrasimple_core::placement::key_hash(stem));
+        Self::of(path, Some(key))
+    }
+
+    fn of(path: &SourcePath, key: KeyHash) -> Self {
+        Self(XxHash3_64::oneshot_with_seed(key.map_or(0, NonZeroKey::get), path.as_bytes()))
+    }
+}
+
+/// A database that is known no longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) id: DatabaseId,
+    pub(crate) path: SourcePath,
+    pub(crate) identity: Identity,
 }
 
 /// Which state of a directory was listed.
@@ -147,7 +178,7 @@ pub(crate) struct Table {
 #[derive(Debug)]
 pub(crate) struct Placed {
     pub(crate) appeared: Vec<(DatabaseId, FingerprintDigest)>,
-    pub(crate) gone: Vec<DatabaseId>,
+    pub(crate) gone: Vec<Gone>,
     /// One is the same file as another, reached through another link: it was left out, until the other
     /// is gone.
     pub(crate) passed_over: bool,
@@ -198,6 +229,19 @@ impl Table {
     /// The path of a database. `None` when it is gone.
     pub(crate) fn path(&self, id: DatabaseId) -> Option<SourcePath> {
         Some(self.locate(id)?.0)
+    }
+
+    /// The path of a database, and by what it is known again. `None` when it is gone.
+    pub(crate) fn identify(&self, id: DatabaseId) -> Option<(SourcePath, Identity)> {
+        let path = self.path(id)?;
+        let identity = Identity::of(&path, self.entry(id)?.key);
+        Some((path, identity))
+    }
+
+    /// A database that is about to be forgotten.
+    fn going(&self, id: DatabaseId) -> Option<Gone> {
+        let (path, identity) = self.identify(id)?;
+        Some(Gone { id, path, identity })
     }
 
     /// The path of a directory, with a trailing slash.
@@ -308,9 +352,10 @@ impl Table {
     pub(crate) fn set_entries(&mut self, id: DirectoryId, entries: Vec<NewEntry>) -> Placed {
         let kept: std::collections::HashSet<_> = entries.iter().filter_map(|e| e.id).collect();
         let old = self.directory(id).map_or(&[][..], Directory::entries);
-        let mut gone: Vec<_> = old.iter().map(|e| e.id).filter(|id| !kept.contains(id)).collect();
-        for &gone in &gone {
-            self.forget(gone);
+        let gone = old.iter().map(|e| e.id).filter(|id| !kept.contains(id));
+        let mut gone: Vec<_> = gone.filter_map(|id| self.going(id)).collect();
+        for gone in &gone {
+            self.forget(gone.id);
         }
         let mut names = Vec::with_capacity(entries.iter().map(|e| e.name.len()).sum());
         let mut placed = Vec::with_capacity(entries.len());
@@ -322,9 +367,9 @@ impl Table {
             };
             if new.linked.as_ref().is_some_and(is_taken) {
                 passed_over = true;
-                if let Some(known) = new.id {
-                    self.forget(known);
-                    gone.push(known);
+                if let Some(going) = new.id.and_then(|known| self.going(known)) {
+                    self.forget(going.id);
+                    gone.push(going);
                 }
                 continue;
             }
@@ -359,7 +404,7 @@ impl Table {
     }
 
     /// Removes directories with all below them and returns the databases that were there.
-    pub(crate) fn remove_directories(&mut self, removed: &[DirectoryId]) -> Vec<DatabaseId> {
+    pub(crate) fn remove_directories(&mut self, removed: &[DirectoryId]) -> Vec<Gone> {
         let removed: HashSet<_> = removed.iter().copied().collect();
         let parents: HashSet<_> =
             removed.iter().filter_map(|&id| self.directory(id)?.parent).collect();
@@ -368,16 +413,23 @@ impl Table {
                 parent.children.retain(|child| !removed.contains(child));
             }
         }
-        let mut gone = Vec::new();
-        let mut pending: Vec<_> = removed.into_iter().collect();
-        while let Some(id) = pending.pop() {
-            let slot = self.directories.get_mut(id.0 as usize);
-            let Some(directory) = slot.and_then(Option::take) else { continue };
-            self.free_directories.push(id);
-            pending.extend(directory.children);
-            for entry in directory.entries {
-                self.forget(entry.id);
-                gone.push(entry.id);
+        let mut below: Vec<_> = removed.into_iter().collect();
+        let mut next = 0;
+        while let Some(&id) = below.get(next) {
+            below.extend(self.directory(id).into_iter().flat_map(|directory| &directory.children));
+            next += 1;
+        }
+        below.sort_unstable();
+        below.dedup();
+        // Paths are known only as long as all directories above are.
+        let entries = below.iter().filter_map(|&id| self.directory(id)).flat_map(|d| d.entries.iter());
+        let gone: Vec<_> = entries.filter_map(|entry| self.going(entry.id)).collect();
+        for gone in &gone {
+            self.forget(gone.id);
+        }
+        for id in below {
+            if self.directories.get_mut(id.0 as usize).and_then(Option::take).is_some() {
+                self.free_directories.push(id);
             }
         }
         gone

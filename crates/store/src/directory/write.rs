@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::fs::{
-    AtFlags, FileType, RenameFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fstat, fsync, futimens,
-    linkat, renameat, renameat_with, unlinkat,
+    AtFlags, FileType, RenameFlags, Stat, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, fstat,
+    fsync, futimens, linkat, renameat, renameat_with, unlinkat,
 };
 use rustix::io::Errno;
 use tokio::sync::mpsc;
@@ -258,6 +258,19 @@ fn ensure_later(temporary: &Temporary, current: &Stat) -> io::Result<()> {
         }
     }
     Err(io::Error::other("the file system does not keep modification times"))
+}
+
+/// What time it is by the clock of the file system, which need not be this host's.
+pub(super) fn time(tree: &Arc<Tree>) -> Result<Timestamp, StoreError> {
+    let temporary = temporary(tree)?;
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let stat = futimens(&temporary.file, &Timestamps { last_access: now, last_modification: now })
+        .and_then(|()| fstat(&temporary.file))
+        .map_err(|error| failed("ask for the time in", tree.path(), &error.into()))?;
+    object_info(&stat).map(|info| info.modified).ok_or_else(|| {
+        let path = tree.path().display();
+        StoreError::Untrustworthy(format!("the file system of {path} tells a time out of range"))
+    })
 }
 
 /// Deletes objects, and the folders that are empty then.

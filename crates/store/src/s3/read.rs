@@ -140,7 +140,7 @@ pub(super) async fn head(shared: &Shared, key: &str) -> Result<Option<ObjectInfo
 }
 
 /// A 404 that speaks of the key, or of nothing.
-fn is_missing<E: aws_sdk_s3::error::ProvideErrorMetadata>(failure: &Failure<E>) -> bool {
+pub(super) fn is_missing<E: aws_sdk_s3::error::ProvideErrorMetadata>(failure: &Failure<E>) -> bool {
     failure.status() == Some(404) && failure.code() != Some("NoSuchBucket")
 }
 
@@ -161,7 +161,7 @@ pub(super) fn info(
     Ok(ObjectInfo { etag, size, modified })
 }
 
-fn timestamp(time: &DateTime) -> Option<Timestamp> {
+pub(super) fn timestamp(time: &DateTime) -> Option<Timestamp> {
     let nanos = i32::try_from(time.subsec_nanos()).ok()?;
     Timestamp::new(time.secs(), nanos).ok()
 }

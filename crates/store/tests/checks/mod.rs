@@ -3,10 +3,12 @@
 mod conditions;
 mod listing;
 mod streams;
+mod tags;
 
 pub use conditions::*;
 pub use listing::*;
 pub use streams::*;
+pub use tags::*;
 
 use std::sync::Arc;
 
@@ -45,6 +47,18 @@ pub async fn what_is_put_is_got(store: Arc<dyn Store>) {
 fn jiff_now() -> i64 {
     use ultrasimple_core::{Clock, SystemClock};
     SystemClock.now().as_second()
+}
+
+pub async fn the_time_is_told(store: Arc<dyn Store>) {
+    // Of a bucket without anything of ours in it, and of one with the file that is asked about.
+    for round in 0..2 {
+        let told = store.time().await.unwrap();
+        assert!((told.as_second() - jiff_now()).abs() < 180, "{round}: {told}");
+        // It leaves nothing.
+        assert_eq!(names(&*store, "", None).await.len(), round);
+        let cluster_file = ".ultrasimple/v1/cluster.json";
+        put(&*store, cluster_file, &noise(1, 10), Condition::Always).await.unwrap();
+    }
 }
 
 pub async fn what_is_not_there(store: Arc<dyn Store>) {

@@ -8,7 +8,7 @@ use ultrasimple_core::{BackupKey, Catalog, CatalogKey, Clock, ETag, SystemClock}
 use ultrasimple_keeper::verify::{Expected, VerifyError, verify};
 use ultrasimple_keeper::{Verdict, Verified, catalogs};
 use ultrasimple_sqlite::Capturer;
-use ultrasimple_store::{Store, StoreError};
+use ultrasimple_store::Store;
 
 use super::report::{Came, Line};
 use crate::known::Known;
@@ -36,46 +36,18 @@ pub(super) struct Seen {
 impl Look<'_> {
     pub(super) async fn at(&self, key: BackupKey) -> Seen {
         let seen = |line, edit| Seen { line, edit, is_missing: false, no_room: false };
-        match self.sure(&key).await {
-            Ok((verified, etag)) => {
-                let is_missing = etag.is_none() && matches!(verified.verdict, Verdict::Failure(_));
-                let edit = etag.and_then(|etag| edit(&key, etag, &verified));
-                let line = Line::of(key, verified);
-                Seen { is_missing, ..seen(line, edit) }
+        match self.verify(&key).await {
+            Ok(verified) => {
+                let is_failure = matches!(verified.verdict, Verdict::Failure(_));
+                let is_missing = is_failure && verified.etag.is_none();
+                let edit = edit(&key, &verified);
+                Seen { is_missing, ..seen(Line::of(key, verified), edit) }
             }
             Err(error) => {
                 let no_room = matches!(error, VerifyError::Scratch(_));
                 Seen { no_room, ..seen(Line::error(key, error.to_string()), None) }
             }
         }
-    }
-
-    /// Reads a backup back, and once more where it seems to be no good: the object may have been replaced
-    /// meanwhile. Also tells the tag of the object that was judged; none when there is no object.
-    async fn sure(&self, key: &BackupKey) -> Result<(Verified, Option<ETag>), VerifyError> {
-        let verified = self.verify(key).await?;
-        let is_failure = matches!(verified.verdict, Verdict::Failure(_));
-        if !is_failure || verified.etag.is_some() {
-            let etag = verified.etag.clone();
-            return Ok((verified, etag));
-        }
-        let before = self.etag(key).await?;
-        let verified = self.verify(key).await?;
-        let etag = verified.etag.clone();
-        if etag.is_some() || !matches!(verified.verdict, Verdict::Failure(_)) {
-            return Ok((verified, etag));
-        }
-        let after = self.etag(key).await?;
-        if before != after {
-            let text = "it changes each time it is read: try again later";
-            return Err(StoreError::Unavailable(text.to_owned()).into());
-        }
-        Ok((verified, after))
-    }
-
-    async fn etag(&self, key: &BackupKey) -> Result<Option<ETag>, StoreError> {
-        let info = self.store.head(&key.object_key()).await?;
-        Ok(info.map(|info| info.etag))
     }
 
     async fn verify(&self, key: &BackupKey) -> Result<Verified, VerifyError> {
@@ -116,7 +88,8 @@ impl Look<'_> {
 }
 
 /// What the catalog is to say. Nothing of what could not be judged.
-fn edit(key: &BackupKey, etag: ETag, found: &Verified) -> Option<Edit> {
+fn edit(key: &BackupKey, found: &Verified) -> Option<Edit> {
+    let etag = found.etag.clone()?;
     let is_marked = found.footer.as_ref().is_some_and(|footer| footer.check.is_marked());
     match &found.verdict {
         Verdict::Ok => Some(verified(key, etag, None)),

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use ultrasimple_core::ObjectKey;
 use ultrasimple_core::key::MAX_KEY_BYTES;
+use ultrasimple_core::{Clock, ObjectKey, SystemClock, Timestamp};
 use ultrasimple_store::{
     Body, ByteRange, Capabilities, Condition, ListedObject, Object, ObjectInfo, Store, StoreError,
     Stored,
@@ -50,5 +50,9 @@ impl Store for Nowhere {
 
     async fn delete(&self, _: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
         Err(refused())
+    }
+
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        Ok(SystemClock.now())
     }
 }

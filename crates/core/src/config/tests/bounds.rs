@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::settings;
-use crate::config::{LogFormat, RunMode, Setting};
+use crate::config::{KeepSettings, LogFormat, RunMode, Setting, VerifyPercent};
 
 #[test]
 fn defaults() {
@@ -17,6 +17,9 @@ fn defaults() {
         ("endpoint-url", "none"),
         ("credentials", "AWS chain"),
         ("retention-days", "30"),
+        ("keep", "none"),
+        ("verify-percent-per-day", "1"),
+        ("reconcile-requests", "5000"),
         ("concurrent", "100"),
         ("min-upload-interval", "0s"),
         ("put-budget", "none"),
@@ -31,6 +34,7 @@ fn defaults() {
     ] {
         assert_eq!(word(name), default, "{name}");
     }
+    assert_eq!(settings.keep, KeepSettings::default());
     assert_eq!(settings.store.region, "us-east-1");
     assert_eq!(settings.upload.drain_timeout, Duration::from_secs(30));
     assert_eq!((settings.run, settings.log.format), (RunMode::Forever, LogFormat::Text));
@@ -49,7 +53,18 @@ fn every_bound() {
         (S::MinUploadInterval, &["0s", "24h"], &["-1s", "25h"]),
         (S::DrainTimeout, &["0s", "5m"], &["-1s", "25h"]),
         (S::Concurrent, &["1", "10000", "10_000"], &["0", "10001", "-1", "1.5", "x", huge]),
-        (S::RetentionDays, &["30"], &["0", "36501", "-1", "30d", "7"]),
+        (S::RetentionDays, &["1", "30", "36500"], &["0", "36501", "-1", "30d", "1.5"]),
+        (
+            S::Keep,
+            &["hourly=1", "yearly=1000000", "daily=30, weekly=12"],
+            &["", "30", "daily", "daily=0", "daily=1,", "minutely=1", "daily=1,daily=1"],
+        ),
+        (
+            S::VerifyPercentPerDay,
+            &["0", "1", "0.5", "100", " 2.25 ", "100.0"],
+            &["", "-1", "-0", "+1", "100.1", "101", "1%", "1e1", "nan", "inf", ".", "0,5", "0.5.5"],
+        ),
+        (S::ReconcileRequests, &["0", "1", "1_000_000_000"], &["-1", "1000000001", huge]),
         (S::Shards, &["1", "65536"], &["0", "65537"]),
         (S::PutBudget, &["1", "1000000000000"], &["0", "-1", huge]),
         (
@@ -107,6 +122,41 @@ fn every_bound() {
 }
 
 #[test]
+fn retention_is_days_or_rules_or_both() {
+    use Setting as S;
+    let shown = |words: &[(S, &str)]| {
+        let settings = settings(words).unwrap();
+        (settings.keep.retention.to_string(), settings.keep.retention.retention_days())
+    };
+    assert_eq!(shown(&[(S::RetentionDays, "7")]), ("7 days".into(), Some(7)));
+    let thinned = [(S::RetentionDays, "7"), (S::Keep, "daily=30,monthly=12")];
+    assert_eq!(shown(&thinned), ("7 days,daily=30,monthly=12".into(), Some(7)));
+    let hourly = (S::Keep, "monthly=12,hourly=48");
+    assert_eq!(shown(&[hourly]), ("hourly=48,monthly=12".into(), None));
+    let both = [(S::RetentionDays, "30"), hourly];
+    assert_eq!(shown(&both), ("hourly=48,monthly=12".into(), None), "hourly= stands instead");
+}
+
+#[test]
+fn percents_are_read_as_they_are_shown() {
+    use Setting as S;
+    for (word, percent, shown) in [("0", 0.0, "0"), ("00.50", 0.5, "0.5"), ("100", 100.0, "100")] {
+        let keep = settings(&[(S::VerifyPercentPerDay, word)]).unwrap().keep;
+        let read = keep.verify_percent_per_day;
+        assert_eq!(
+            (read, read.to_string().as_str()),
+            (VerifyPercent::new(percent).unwrap(), shown)
+        );
+        assert_eq!((read.percent().to_bits(), read.is_off()), (percent.to_bits(), word == "0"));
+    }
+    assert_eq!(VerifyPercent::new(-0.0), Ok(VerifyPercent::OFF));
+    assert_eq!(VerifyPercent::new(-0.0).unwrap().to_string(), "0");
+    for bad in [-0.1, 100.1, f64::NAN, f64::INFINITY] {
+        assert!(VerifyPercent::new(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn errors_say_what_would_be_right() {
     use Setting as S;
     for (setting, word, said) in [
@@ -115,6 +165,10 @@ fn errors_say_what_would_be_right() {
         (S::Interval, "1d", "in hours"),
         (S::Concurrent, "-1", "-concurrent \"-1\": it must be a whole number from 1 to 10000"),
         (S::MemoryBudget, "1MiB", "a size from 16MiB to 16TiB"),
+        (S::RetentionDays, "0", "it must be a whole number from 1 to 36500"),
+        (S::Keep, "daily=0", "a whole number from 1 to 1000000, as in hourly=48,daily=30"),
+        (S::Keep, "daily=1,daily=2", "daily= is there twice"),
+        (S::VerifyPercentPerDay, "1%", "a number of percent from 0 to 100, such as 1 or 0.5"),
         (S::Check, "all", "it must be off or quick or full"),
         (S::Http, "0.0.0.0:80", "needs a token, which this version has not"),
         (S::Pattern, "~/x/*.db", "$HOME/x/*.db"),

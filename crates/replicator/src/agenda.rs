@@ -1,0 +1,194 @@
+//! When a shard's catalog is to be written, its old backups deleted, and some of them verified: decided without
+//! I/O.
+//!
+//! An idle shard asks for nothing: what it will have to do, and when, is known from the last time.
+
+use std::time::Duration;
+
+use ultrasimple_core::Timestamp;
+use ultrasimple_core::config::VerifyPercent;
+
+use crate::shard::{Glance, Untold};
+
+/// The least time between two writes of a catalog, but for much that is new, and between two prunings.
+const HOUR: Duration = Duration::from_hours(1);
+/// The least time between two writes even then.
+const SOON: Duration = Duration::from_mins(1);
+/// A shard in which nothing else is to be done is verified in daily lots: each costs a write of its catalog.
+const DAY: Duration = Duration::from_hours(24);
+
+/// What is to be done about a shard now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Due {
+    pub(crate) write: bool,
+    pub(crate) prune: bool,
+    /// How many backups are to be verified.
+    pub(crate) verify: u64,
+}
+
+impl Due {
+    pub(crate) fn is_anything(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// What is known of a shard's catalog in the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Databases in it.
+    pub(crate) databases: u64,
+    /// When retention will have something to do, at the earliest.
+    pub(crate) next_prune: Option<Timestamp>,
+    /// Until when its databases count as verified at the steady rate.
+    pub(crate) verified_at: Option<Timestamp>,
+}
+
+/// See the module. Times without a date are of the monotonic clock.
+#[derive(Debug)]
+pub(crate) struct Agenda {
+    /// When the catalog was last known to say all there was.
+    written: Duration,
+    pruned: Option<Duration>,
+    facts: Option<Facts>,
+}
+
+impl Agenda {
+    /// Of a shard whose owner begins at `now`.
+    pub(crate) fn new(now: Duration) -> Self {
+        Self { written: now, pruned: None, facts: None }
+    }
+
+    /// Takes in what was read of the catalog.
+    pub(crate) fn learn(&mut self, facts: Facts) {
+        self.facts = Some(facts);
+    }
+
+    /// The catalog was written at `now`, or there was nothing to write.
+    pub(crate) fn written(&mut self, now: Duration) {
+        self.written = now;
+    }
+
+    /// Retention has been at it at `now`.
+    pub(crate) fn pruned(&mut self, now: Duration) {
+        self.pruned = Some(now);
+    }
+
+    /// What is to be done now. `time` is the wall clock's.
+    pub(crate) fn due(
+        &self,
+        untold: Untold,
+        glance: Glance,
+        percent: VerifyPercent,
+        now: Duration,
+        time: Timestamp,
+    ) -> Due {
+        let since_written = now.saturating_sub(self.written);
+        // A first backup: the catalog lacks a quarter of what there is, and no more of it is on its way.
+        let is_much_new = untold.new > 0 && untold.new * 4 >= untold.known;
+        let is_at_rest = glance.pending <= glance.failing;
+        let soon = is_much_new && is_at_rest && since_written >= SOON;
+        let write = untold.changes > 0 && (since_written >= HOUR || soon);
+        let next = self.facts.and_then(|facts| facts.next_prune);
+        let rested = self.pruned.is_none_or(|pruned| now.saturating_sub(pruned) >= HOUR);
+        let prune = rested && next.is_some_and(|next| next <= time);
+        let (lot, since) = self.lot(percent, time);
+        let verify = if write || prune || since >= DAY { lot } else { 0 };
+        Due { write, prune, verify }
+    }
+
+    /// How many backups the steady rate has room for since the last lot, and how long that is ago.
+    fn lot(&self, percent: VerifyPercent, time: Timestamp) -> (u64, Duration) {
+        let Some((facts, at)) = self.facts.and_then(|facts| Some((facts, facts.verified_at?))) else {
+            return (0, Duration::ZERO);
+        };
+        let since = Duration::try_from(time.duration_since(at)).unwrap_or_default();
+        let days = since.as_secs_f64() / DAY.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a shard has far fewer than 2^53 databases")]
+        let lot = facts.databases as f64 * percent.percent() / 100.0 * days;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "not negative, and bounded by the number of databases"
+        )]
+        let lot = lot.min(facts.databases as f64) as u64;
+        (lot, since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEW: Untold = Untold { changes: 4, new: 4, known: 4 };
+    const OLD: Untold = Untold { changes: 4, new: 0, known: 4 };
+
+    fn at(hour: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + hour * 3_600).unwrap()
+    }
+
+    fn due(agenda: &Agenda, untold: Untold, pending: u64, minutes: u64) -> Due {
+        let glance = Glance { pending, ..Glance::default() };
+        agenda.due(untold, glance, VerifyPercent::OFF, Duration::from_mins(minutes), at(0))
+    }
+
+    #[test]
+    fn a_catalog_is_written_hourly_when_changed_and_soon_after_a_first_backup() {
+        let agenda = Agenda::new(Duration::ZERO);
+        for (name, untold, pending, minutes, write) in [
+            ("nothing to tell", Untold { changes: 0, new: 0, known: 9 }, 0, 600, false),
+            ("changed, too early", OLD, 0, 59, false),
+            ("changed", OLD, 0, 60, true),
+            ("changed, more on its way", OLD, 7, 60, true),
+            ("a first backup", NEW, 0, 1, true),
+            ("a first backup in progress", NEW, 1, 59, false),
+            ("a first backup without end", NEW, 1, 60, true),
+            ("one more tenant", Untold { changes: 1, new: 1, known: 5 }, 0, 59, false),
+        ] {
+            assert_eq!(due(&agenda, untold, pending, minutes).write, write, "{name}");
+        }
+        let mut agenda = agenda;
+        agenda.written(Duration::from_mins(60));
+        assert!(!due(&agenda, OLD, 0, 61).write && due(&agenda, OLD, 0, 120).write);
+    }
+
+    #[test]
+    fn retention_is_due_when_there_will_be_something_and_hourly_at_most() {
+        let mut agenda = Agenda::new(Duration::ZERO);
+        let none = Untold::default();
+        assert!(!due(&agenda, none, 0, 600).prune, "nothing is known");
+        let learn = |agenda: &mut Agenda, next_prune| {
+            agenda.learn(Facts { databases: 9, next_prune, verified_at: None });
+        };
+        learn(&mut agenda, Some(at(1)));
+        assert!(!due(&agenda, none, 0, 600).prune, "not yet");
+        learn(&mut agenda, Some(at(0)));
+        assert!(due(&agenda, none, 0, 0).prune);
+        agenda.pruned(Duration::from_mins(10));
+        assert!(!due(&agenda, none, 0, 69).prune && due(&agenda, none, 0, 70).prune);
+        learn(&mut agenda, None);
+        assert!(!due(&agenda, none, 0, 600).prune, "never");
+    }
+
+    #[test]
+    fn the_rate_of_verification_is_kept_in_lots() {
+        let mut agenda = Agenda::new(Duration::ZERO);
+        let (databases, verified_at) = (400, Some(at(0)));
+        agenda.learn(Facts { databases, next_prune: None, verified_at });
+        let percent = VerifyPercent::new(1.0).unwrap();
+        let lot = |hours: i64, untold| {
+            let now = Duration::from_hours(u64::try_from(hours).unwrap());
+            agenda.due(untold, Glance::default(), percent, now, at(hours)).verify
+        };
+        let none = Untold::default();
+        assert_eq!([lot(5, none), lot(23, none), lot(24, none), lot(48, none)], [0, 0, 4, 8]);
+        assert_eq!(lot(12, OLD), 2, "the catalog is written anyway");
+        assert_eq!(lot(24 * 400, none), 400, "not more than there are");
+        assert_eq!(lot(-24, none), 0, "the clock was set back");
+        agenda.learn(Facts { databases: 1, next_prune: None, verified_at });
+        let lot = |hours: i64| {
+            let now = Duration::from_hours(u64::try_from(hours).unwrap());
+            agenda.due(none, Glance::default(), percent, now, at(hours)).verify
+        };
+        assert_eq!([lot(24 * 99), lot(24 * 100)], [0, 1], "one database, 1 % a day");
+    }
+}

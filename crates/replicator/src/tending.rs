@@ -1,0 +1,326 @@
+//! Tending one shard: writing its catalog, deleting what retention gives up, and reading some of its backups
+//! back, in one go, so that all of it costs one read and one write of the catalog.
+//!
+//! Owns the order of these and what is said of their outcome. Does not own when (the agenda does) or what is
+//! deleted (`core::retention` does). Called by the keeper, a few shards at a time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use ultrasimple_core::catalog::{Change, Edit, HeldHour, Record};
+use ultrasimple_core::config::KeepSettings;
+use ultrasimple_core::retention::safe_now;
+use ultrasimple_core::{
+    Catalog, CatalogKey, Clock, Epoch, Hour, KeyStem, NodeName, Timestamp,
+};
+use ultrasimple_keeper::catalogs::{self, Author};
+use ultrasimple_keeper::verify::{Expected, VerifyError, verify};
+use ultrasimple_keeper::{Holds, PruneReport, UpdateError, Verdict, prune};
+use ultrasimple_sqlite::Capturer;
+use ultrasimple_store::{Store, StoreError};
+
+use crate::agenda::{Due, Facts};
+use crate::keeping::{Kept, KeepingCounters};
+use crate::scan::Identity;
+
+/// How long a listing of the holds is believed.
+const HOLDS_FOR: Duration = Duration::from_mins(1);
+/// How long a shard in which something cannot be deleted for a reason that may pass waits for the next look.
+const BLOCKED_FOR: Duration = Duration::from_hours(24);
+
+/// What tending needs of a shard.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) key: CatalogKey,
+    pub(crate) due: Due,
+    pub(crate) changes: Vec<Change>,
+    /// Databases that are gone, and since when.
+    pub(crate) gone: HashMap<Identity, Timestamp>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Tended {
+    pub(crate) facts: Facts,
+    pub(crate) kept: Kept,
+    /// The newest hour of each database, and whether that backup is known to be corrupt.
+    pub(crate) newest: HashMap<Identity, (Hour, bool)>,
+    /// Of the absent ones, what the catalog says now.
+    pub(crate) told: HashMap<Identity, Timestamp>,
+    pub(crate) pruned: bool,
+}
+
+/// Why a shard could not be tended; all of it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TendError {
+    #[error("{0}")]
+    Catalog(#[from] UpdateError),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Tender {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) capturer: Arc<Capturer>,
+    pub(crate) counters: Arc<KeepingCounters>,
+    pub(crate) settings: KeepSettings,
+    pub(crate) node: NodeName,
+    pub(crate) epoch: Epoch,
+    pub(crate) shards: u32,
+    pub(crate) holds: Mutex<Option<(Duration, Arc<Holds>)>>,
+}
+
+impl Tender {
+    /// Who writes.
+    pub(crate) fn author(&self, is_final: bool) -> Author {
+        Author {
+            node: self.node.clone(),
+            epoch: Some(self.epoch),
+            shards: self.shards,
+            now: self.clock.now(),
+            is_final,
+        }
+    }
+
+    /// Does what is due. When the future is dropped, what it has not done is done by the next one.
+    pub(crate) async fn tend(&self, job: Job, is_final: bool) -> Result<Tended, TendError> {
+        let store = &*self.store;
+        let author = self.author(is_final);
+        let mut opened = catalogs::open(store, &job.key, &author).await?;
+        let mut edits: Vec<_> = job.changes.into_iter().map(Edit::Change).collect();
+        apply(&mut opened.catalog, &edits);
+        let departures = departures(&opened.catalog, &job.gone);
+        apply(&mut opened.catalog, &departures);
+        edits.extend(departures);
+        let begins = self.begins(&opened.catalog, !edits.is_empty());
+        apply(&mut opened.catalog, &begins);
+        edits.extend(begins);
+        let mut retry = None;
+        if job.due.prune {
+            let report = self.prune(&opened.catalog, &mut retry).await?;
+            apply(&mut opened.catalog, &report.edits);
+            edits.extend(report.edits);
+        }
+        if job.due.verify > 0 {
+            let found = self.verify(&opened.catalog, job.due.verify).await;
+            apply(&mut opened.catalog, &found);
+            edits.extend(found);
+        }
+        let catalog = if edits.is_empty() {
+            opened.catalog
+        } else {
+            self.counters.catalog_written();
+            match opened.write(store, &author).await {
+                Ok(catalog) => catalog,
+                Err(StoreError::ConditionFailed | StoreError::UnknownOutcome(_)) => {
+                    catalogs::update(store, &job.key, &author, &edits).await?
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let mut facts = self.facts(&catalog).await;
+        facts.next_prune = [facts.next_prune, retry].into_iter().flatten().min();
+        Ok(Tended {
+            facts,
+            kept: Kept::of(&catalog),
+            newest: newest(&catalog),
+            told: job.gone,
+            pruned: job.due.prune,
+        })
+    }
+
+    /// What the agenda has to know of a catalog.
+    pub(crate) async fn facts(&self, catalog: &Catalog) -> Facts {
+        let now = self.clock.now();
+        // Holds that are known, if any: whoever acts asks for them.
+        let holds = self.holds.lock().await.as_ref().map(|(_, holds)| Arc::clone(holds));
+        let holds = holds.unwrap_or_default();
+        let mut next = None;
+        for (stem, record) in &catalog.databases {
+            let plan =
+                prune::plan_database(record, &self.settings.retention, now, holds.holds(stem));
+            let blocked = plan.block.as_ref().and_then(|_| now.checked_add(BLOCKED_FOR).ok());
+            let due = (!plan.delete.is_empty()).then_some(now);
+            next = [next, due, plan.next, blocked].into_iter().flatten().min();
+        }
+        let databases = catalog.databases.len() as u64;
+        Facts { databases, next_prune: next, verified_at: catalog.verified_at }
+    }
+
+    /// The marks of a catalog that is written for the first time: where the steady verification begins, spread
+    /// over the day, and that there was nothing to be compared yet.
+    fn begins(&self, catalog: &Catalog, is_written: bool) -> Vec<Edit> {
+        let now = self.clock.now();
+        let mut edits = Vec::new();
+        if is_written && catalog.verified_at.is_none() {
+            let phase = f64::from(catalog.key.shard.0) / f64::from(self.shards.max(1));
+            let phase = Duration::from_hours(24).mul_f64(phase.min(1.0));
+            edits.push(Edit::VerifiedAt(now.checked_sub(phase).unwrap_or(now)));
+        }
+        if is_written && catalog.reconciled_at.is_none() {
+            edits.push(Edit::ReconciledAt(now));
+        }
+        edits
+    }
+
+    /// The holds as they were a minute ago at most.
+    async fn holds(&self) -> Result<Arc<Holds>, StoreError> {
+        let mut cached = self.holds.lock().await;
+        let now = self.clock.monotonic();
+        if let Some((at, holds)) = &*cached
+            && now.saturating_sub(*at) < HOLDS_FOR
+        {
+            return Ok(Arc::clone(holds));
+        }
+        let holds = Arc::new(Holds::list(&*self.store).await?);
+        *cached = Some((now, Arc::clone(&holds)));
+        Ok(holds)
+    }
+
+    /// Deletes what retention gives up. `retry` is set when something is to be tried again.
+    async fn prune(
+        &self,
+        catalog: &Catalog,
+        retry: &mut Option<Timestamp>,
+    ) -> Result<PruneReport, StoreError> {
+        let local = self.clock.now();
+        let now = match safe_now(local, self.store.time().await?) {
+            Ok(now) => now,
+            Err(ahead) => {
+                tracing::error!("{ahead}");
+                *retry = Some(local);
+                return Ok(PruneReport::default());
+            }
+        };
+        let holds = self.holds().await?;
+        let plan = prune::plan_shard(catalog, &self.settings.retention, now, &holds);
+        if plan.deletions() == 0 {
+            return Ok(PruneReport::default());
+        }
+        let report = prune::act(&*self.store, catalog, &plan, &holds).await;
+        if !report.failed.is_empty() || !report.refused.is_empty() {
+            *retry = Some(local);
+        }
+        self.tell(&report);
+        Ok(report)
+    }
+
+    fn tell(&self, report: &PruneReport) {
+        let PruneReport { deleted, failed, unproven, refused, .. } = report;
+        self.counters.pruned(deleted.len(), failed.len(), unproven.len());
+        if !deleted.is_empty() {
+            let count = deleted.len();
+            tracing::info!(count, "Retention deleted {count} backups");
+        }
+        if let Some((key, error)) = failed.first() {
+            let count = failed.len();
+            tracing::warn!(
+                %key, count,
+                "{count} backups could not be deleted now, the first is {key}: {error}"
+            );
+        }
+        for (key, why) in unproven {
+            tracing::warn!(%key, "{key} is old enough to be deleted, but {why}: it is left alone");
+        }
+        for (stem, why) in refused {
+            tracing::error!(%stem, "Nothing of {stem} is deleted: {why}");
+        }
+    }
+
+    /// Reads backups back: of those whose newest was never verified the oldest, then those verified longest ago.
+    async fn verify(&self, catalog: &Catalog, count: u64) -> Vec<Edit> {
+        let mut edits = Vec::new();
+        let volume = &catalog.key.volume;
+        for (stem, record, held) in candidates(catalog, count) {
+            let key = stem.at(held.hour);
+            let expected = Some(Expected { volume, record });
+            let at = self.clock.now();
+            let verified = match verify(&*self.store, &self.capturer, &key, expected).await {
+                Ok(verified) => verified,
+                Err(VerifyError::Store(error)) => {
+                    tracing::warn!(%key, %error, "{key} could not be verified now: {error}");
+                    return edits;
+                }
+                Err(error) => {
+                    tracing::warn!(%key, %error, "{key} could not be verified now: {error}");
+                    continue;
+                }
+            };
+            self.counters.verified(&verified.verdict);
+            let fault: Option<Box<str>> = match verified.verdict {
+                Verdict::Ok => None,
+                Verdict::Warning(why) => {
+                    tracing::warn!(%key, "The backup {key}: {why}");
+                    None
+                }
+                Verdict::Failure(why) => {
+                    tracing::error!(%key, "The backup {key} is lost: {why}");
+                    Some(why.into())
+                }
+            };
+            let (stem, hour) = (stem.clone(), held.hour);
+            let is_gone = verified.etag.is_none()
+                && matches!(self.store.head(&key.object_key()).await, Ok(None));
+            edits.push(if is_gone {
+                Edit::Gone { stem, hour }
+            } else {
+                Edit::Verified { stem, hour, etag: held.etag.clone(), at, fault }
+            });
+        }
+        edits.push(Edit::VerifiedAt(self.clock.now()));
+        edits
+    }
+}
+
+fn apply(catalog: &mut Catalog, edits: &[Edit]) {
+    for edit in edits {
+        catalog.edit(edit.clone());
+    }
+}
+
+/// Says of the databases that are gone that they are.
+fn departures(catalog: &Catalog, gone: &HashMap<Identity, Timestamp>) -> Vec<Edit> {
+    if gone.is_empty() {
+        return Vec::new();
+    }
+    let left = catalog.databases.iter().filter_map(|(stem, record)| {
+        let since = *gone.get(&Identity::new(&record.path, stem))?;
+        (record.gone_since.is_none()).then(|| {
+            Edit::Change(Change {
+                stem: stem.clone(),
+                path: record.path.clone(),
+                stored: Vec::new(),
+                fingerprint: record.fingerprint,
+                failed_check: record.failed_check.clone(),
+                gone_since: Some(since),
+            })
+        })
+    });
+    left.collect()
+}
+
+/// What is the newest of each database.
+pub(crate) fn newest(catalog: &Catalog) -> HashMap<Identity, (Hour, bool)> {
+    let newest = catalog.databases.iter().filter_map(|(stem, record)| {
+        let held = record.newest_hour().filter(|held| held.foreign.is_none())?;
+        Some((Identity::new(&record.path, stem), (held.hour, held.fault.is_some())))
+    });
+    newest.collect()
+}
+
+/// The newest backups that are to be verified next.
+fn candidates(catalog: &Catalog, count: u64) -> Vec<(&KeyStem, &Record, &HeldHour)> {
+    let newest = catalog.databases.iter().filter_map(|(stem, record)| {
+        let held = record.newest_hour().filter(|held| held.foreign.is_none())?;
+        Some((stem, record, held))
+    });
+    let mut newest: Vec<_> = newest.collect();
+    newest.sort_by_key(|(_, _, held)| (held.verified_at, held.hour));
+    newest.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+    newest
+}
