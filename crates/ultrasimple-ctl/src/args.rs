@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ultrasimple_command_line::argv::{Flags, normalised};
 
 use crate::filter::Filter;
-use crate::{connect, verify};
+use crate::{connect, prune, verify};
 
 const EXAMPLES: &str = "\
 Every flag takes one dash or two, before or after the command. The settings of the bucket can also stand
@@ -59,6 +59,9 @@ pub(crate) enum Command {
     /// Read backups back and prove that they can be restored
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::Verify),
+    /// Delete what retention gives up, or show what that is and why
+    #[command(after_help = prune::EXAMPLES)]
+    Prune(prune::Prune),
 }
 
 #[derive(Debug, Args)]
@@ -135,7 +138,7 @@ pub(crate) struct Request {
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap::Error> {
     let mut words = words.into_iter();
     let program = words.next().unwrap_or_else(|| "ultrasimple-ctl".into());
-    let mut command = Cli::command().args(connect::arguments());
+    let mut command = connect::with_settings(Cli::command());
     command.build();
     let normal = normalised(words, &Flags::of(&command));
     let matches = command.try_get_matches_from([program].into_iter().chain(normal))?;
@@ -157,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        Cli::command().args(connect::arguments()).debug_assert();
+        connect::with_settings(Cli::command()).debug_assert();
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod filter;
 mod find;
 mod known;
 mod progress;
+mod prune;
 mod restore;
 mod select;
 mod show;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use ultrasimple_core::config::Settings;
 use ultrasimple_core::{Clock, SystemClock};
 use ultrasimple_store::Store;
 
@@ -116,8 +118,8 @@ fn start(request: Request) -> anyhow::Result<Outcome> {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let work = async {
-            let store = connect::open(&settings, parallel.max(find::LOOKS_IN_FLIGHT)).await?;
-            run(store.as_ref(), &cli, rule, parallel).await
+            let store = connect::open(&settings.store, parallel.max(find::LOOKS_IN_FLIGHT)).await?;
+            run(store.as_ref(), &cli, &settings, rule, parallel).await
         };
         // Dropping the work ends its downloads and removes its temporary files.
         tokio::select! {
@@ -134,6 +136,7 @@ fn start(request: Request) -> anyhow::Result<Outcome> {
 async fn run(
     store: &dyn Store,
     cli: &Cli,
+    settings: &Settings,
     rule: select::Rule,
     parallel: usize,
 ) -> anyhow::Result<Outcome> {
@@ -143,6 +146,9 @@ async fn run(
         Command::Backups(args) => backups::run(store, args, json).await?,
         Command::Restore(args) => return restore::run(store, args, rule, parallel, json).await,
         Command::Verify(args) => return verify::run(store, args, json).await,
+        Command::Prune(args) => {
+            return prune::run(store, args, &settings.keep.retention, json).await;
+        }
     }
     Ok(Outcome::AllWell)
 }

@@ -53,6 +53,13 @@ pub(crate) fn backup(stem: &str, path: &str, captured_at: &str) -> Backup {
     }
 }
 
+/// So many hours before now.
+pub(crate) fn hours_ago(hours: i64) -> String {
+    use ultrasimple_core::Clock;
+    let now = ultrasimple_core::SystemClock.now().as_second();
+    Timestamp::from_second(now - hours * 3_600).unwrap().to_string()
+}
+
 /// A database with one row.
 pub(crate) fn image(content: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
