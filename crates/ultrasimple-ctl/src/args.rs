@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ultrasimple_command_line::argv::{Flags, normalised};
 
 use crate::filter::Filter;
-use crate::{connect, prune, verify};
+use crate::{connect, hold, prune, purge, verify};
 
 const EXAMPLES: &str = "\
 Every flag takes one dash or two, before or after the command. The settings of the bucket can also stand
@@ -62,6 +62,15 @@ pub(crate) enum Command {
     /// Delete what retention gives up, or show what that is and why
     #[command(after_help = prune::EXAMPLES)]
     Prune(prune::Prune),
+    /// Delete all backups of a database, the last one included, for ever
+    #[command(after_help = purge::EXAMPLES)]
+    Purge(purge::Purge),
+    /// Keep all backups of a database until it is released: nothing deletes any
+    Hold(hold::Hold),
+    /// Let retention have the backups of a database again
+    Release(hold::Release),
+    /// List the databases that are held
+    Holds,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ use ultrasimple_core::{
 };
 use ultrasimple_store::{FetchError, ListedBackup, Store, inventory};
 
+use crate::Outcome;
 use crate::args::Backups;
 use crate::find::{self, LOOKS_IN_FLIGHT, Wanted};
 use crate::show::{self, Column};
@@ -53,7 +54,7 @@ enum Content<'a> {
 ///
 /// # Errors
 /// When there are none, or the bucket cannot be read.
-pub(crate) async fn run(store: &dyn Store, args: &Backups, json: bool) -> anyhow::Result<()> {
+pub(crate) async fn run(store: &dyn Store, args: &Backups, json: bool) -> anyhow::Result<Outcome> {
     let location = store.location();
     let wanted = Wanted::parse(&args.database, location)?;
     let stem = find::stem(store, &wanted).await?;
@@ -75,7 +76,7 @@ pub(crate) async fn run(store: &dyn Store, args: &Backups, json: bool) -> anyhow
     } else {
         show::print(&text(&stem, &backups))?;
     }
-    Ok(())
+    Ok(Outcome::AllWell)
 }
 
 type Backup = (ListedBackup, Result<Footer, FetchError>);

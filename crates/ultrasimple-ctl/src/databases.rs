@@ -9,9 +9,9 @@ use ultrasimple_core::{KeyStem, SourcePath, Timestamp, VolumeName};
 use ultrasimple_store::{FetchError, Held, Inventory, Store};
 
 use crate::args::Databases;
-use crate::complain;
 use crate::find::{self, Look};
 use crate::show::{self, Column};
+use crate::{Outcome, complain};
 
 /// The JSON document; see docs/CTL.md.
 #[derive(Debug, Serialize)]
@@ -46,7 +46,11 @@ enum Source<'a> {
 ///
 /// # Errors
 /// When the bucket cannot be listed.
-pub(crate) async fn run(store: &dyn Store, args: &Databases, json: bool) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    store: &dyn Store,
+    args: &Databases,
+    json: bool,
+) -> anyhow::Result<Outcome> {
     let location = store.location();
     let listed = find::matching(store, args.glob.as_ref(), None, None).await;
     let inventory = listed.with_context(|| format!("cannot list {location}"))?;
@@ -61,15 +65,15 @@ pub(crate) async fn run(store: &dyn Store, args: &Databases, json: bool) -> anyh
         let databases = inventory.databases().iter();
         let databases = databases.map(|(stem, held)| line(stem, held, looks.get(stem))).collect();
         show::print_json(&Document { location, databases })?;
-        return Ok(());
+        return Ok(Outcome::AllWell);
     }
     if inventory.databases().is_empty() {
         let which = if args.glob.is_some() { "matching " } else { "" };
         complain(&format!("no {which}backups in {location}"));
-        return Ok(());
+        return Ok(Outcome::AllWell);
     }
     show::print(&text(&inventory, &looks, args.paths))?;
-    Ok(())
+    Ok(Outcome::AllWell)
 }
 
 fn line<'a>(

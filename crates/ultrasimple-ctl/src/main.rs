@@ -11,9 +11,11 @@ mod connect;
 mod databases;
 mod filter;
 mod find;
+mod hold;
 mod known;
 mod progress;
 mod prune;
+mod purge;
 mod restore;
 mod select;
 mod show;
@@ -86,7 +88,7 @@ fn main() -> ExitCode {
         Ok(Outcome::SomeWarned) => ExitCode::from(WARNINGS),
         Ok(Outcome::AllFailed) => ExitCode::from(FAILED),
         Ok(Outcome::Interrupted) => {
-            complain("interrupted: what is not finished has left no file");
+            complain("interrupted: nothing is left half written; run it again to finish");
             ExitCode::from(INTERRUPTED)
         }
         Err(error) => {
@@ -142,15 +144,16 @@ async fn run(
 ) -> anyhow::Result<Outcome> {
     let json = cli.json;
     match &cli.command {
-        Command::Databases(args) => databases::run(store, args, json).await?,
-        Command::Backups(args) => backups::run(store, args, json).await?,
-        Command::Restore(args) => return restore::run(store, args, rule, parallel, json).await,
-        Command::Verify(args) => return verify::run(store, args, json).await,
-        Command::Prune(args) => {
-            return prune::run(store, args, &settings.keep.retention, json).await;
-        }
+        Command::Databases(args) => databases::run(store, args, json).await,
+        Command::Backups(args) => backups::run(store, args, json).await,
+        Command::Restore(args) => restore::run(store, args, rule, parallel, json).await,
+        Command::Verify(args) => verify::run(store, args, json).await,
+        Command::Prune(args) => prune::run(store, args, &settings.keep.retention, json).await,
+        Command::Purge(args) => purge::run(store, args, json).await,
+        Command::Hold(args) => hold::place(store, args, json).await,
+        Command::Release(args) => hold::release(store, args, json).await,
+        Command::Holds => hold::list(store, json).await,
     }
-    Ok(Outcome::AllWell)
 }
 
 /// Databases or backups worked on at once.

@@ -79,7 +79,7 @@ pub(crate) async fn run(
         progress.one();
         let shard = shard?;
         stems.extend(shard.stems);
-        report.add(shard.key, shard.databases, shard.failed, shard.kept);
+        report.add(&shard.key, shard.databases, shard.failed, shard.kept);
     }
     drop(shards);
     if !args.from_catalogs {

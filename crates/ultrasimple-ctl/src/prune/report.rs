@@ -45,9 +45,9 @@ pub(super) struct Database {
 #[derive(Debug, Serialize)]
 struct Deletion {
     key: String,
-    #[serde(serialize_with = "end")]
-    #[serde(rename = "hour_end")]
+    #[serde(skip)]
     hour: Hour,
+    hour_end: Timestamp,
     object_bytes: u64,
     replaced_by: String,
     unwanted_since: Timestamp,
@@ -63,15 +63,11 @@ struct Deletion {
 #[derive(Debug, Serialize)]
 struct Keep {
     key: String,
-    #[serde(serialize_with = "end")]
-    #[serde(rename = "hour_end")]
+    #[serde(skip)]
     hour: Hour,
+    hour_end: Timestamp,
     object_bytes: u64,
     reason: String,
-}
-
-fn end<S: Serializer>(hour: &Hour, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&hour.end())
 }
 
 /// What is to be told of a shard. `acted`: what came of it; `None` in a dry run.
@@ -110,6 +106,7 @@ fn keeps(stem: &KeyStem, record: &Record, plan: &Plan) -> Vec<Keep> {
     let keeps = plan.keep.iter().map(|&(hour, reason)| Keep {
         key: stem.at(hour).to_string(),
         hour,
+        hour_end: hour.end(),
         object_bytes: bytes(record, hour),
         reason: reason.to_string(),
     });
@@ -157,6 +154,7 @@ fn deletions(
         Deletion {
             key,
             hour,
+            hour_end: hour.end(),
             object_bytes: bytes(record, hour),
             replaced_by: stem.at(why.replaced_by).to_string(),
             unwanted_since: why.since,
@@ -229,7 +227,7 @@ impl Report {
 
     pub(super) fn add(
         &mut self,
-        key: CatalogKey,
+        key: &CatalogKey,
         databases: Vec<Database>,
         failed: Option<String>,
         kept: u64,

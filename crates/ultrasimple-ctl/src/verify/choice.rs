@@ -179,12 +179,11 @@ async fn all(
     known: &Known,
     sieve: &mut Sieve,
 ) -> Result<(), StoreError> {
-    let meant: Option<BTreeSet<_>> = match filter {
-        None => None,
-        Some(_) => {
-            let inventory = find::matching(store, filter, None, Some(known)).await?;
-            Some(inventory.into_databases().into_keys().collect())
-        }
+    let meant: Option<BTreeSet<_>> = if filter.is_some() {
+        let inventory = find::matching(store, filter, None, Some(known)).await?;
+        Some(inventory.into_databases().into_keys().collect())
+    } else {
+        None
     };
     let mut unseen: BTreeMap<&KeyStem, Vec<Hour>> = known
         .databases()

@@ -224,6 +224,35 @@ impl Bucket {
         Ran::of(self.command().arg("-bucket").arg(self.url()).args(args))
     }
 
+    /// Runs the tool on a terminal of 80 columns, on which somebody types. What it says comes back as stdout.
+    pub(crate) fn on_terminal(&self, args: &[&str], typed: &str) -> Ran {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        use std::io::{Read, Write};
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let size = rustix::termios::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&master, size).unwrap();
+        let terminal = || fs::File::options().read(true).write(true).open(&name).unwrap();
+        let mut command = self.command();
+        command.arg("-bucket").arg(self.url()).args(args).env("TERM", "xterm");
+        command.stdin(terminal()).stdout(terminal()).stderr(terminal());
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let mut master = fs::File::from(master);
+        master.write_all(typed.as_bytes()).unwrap();
+        let mut output = Vec::new();
+        let mut buffer = [0; 4_096];
+        // The end of a terminal whose other side is closed is an error.
+        while let Ok(count @ 1..) = master.read(&mut buffer) {
+            output.extend_from_slice(&buffer[..count]);
+        }
+        let status = child.wait().unwrap().code().unwrap_or(-1);
+        let stdout = String::from_utf8(output).unwrap().replace("\r\n", "\n");
+        Ran { status, stdout, stderr: String::new() }
+    }
+
     /// Runs the tool and reads its JSON document.
     pub(crate) fn json(&self, args: &[&str]) -> (i32, Value) {
         let ran = self.run(&[args, &["--json"]].concat());
