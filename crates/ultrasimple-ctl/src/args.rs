@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ultrasimple_command_line::argv::{Flags, normalised};
 
 use crate::filter::Filter;
-use crate::{connect, hold, prune, purge, verify};
+use crate::{catalog, connect, hold, prune, purge, status, verify};
 
 const EXAMPLES: &str = "\
 Every flag takes one dash or two, before or after the command. The settings of the bucket can also stand
@@ -49,6 +49,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// The bucket at a glance, and what needs attention
+    #[command(after_help = status::EXAMPLES)]
+    Status,
     /// List the databases that have backups
     Databases(Databases),
     /// List the backups of one database: the hours held, the newest first
@@ -71,6 +74,8 @@ pub(crate) enum Command {
     Release(hold::Release),
     /// List the databases that are held
     Holds,
+    /// Make the catalogs anew, or print them
+    Catalog(catalog::Catalog),
 }
 
 #[derive(Debug, Args)]

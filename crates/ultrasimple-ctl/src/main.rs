@@ -7,6 +7,7 @@
 mod args;
 mod at;
 mod backups;
+mod catalog;
 mod connect;
 mod databases;
 mod filter;
@@ -19,6 +20,7 @@ mod purge;
 mod restore;
 mod select;
 mod show;
+mod status;
 #[cfg(test)]
 mod testing;
 mod verify;
@@ -153,6 +155,8 @@ async fn run(
         Command::Hold(args) => hold::place(store, args, json).await,
         Command::Release(args) => hold::release(store, args, json).await,
         Command::Holds => hold::list(store, json).await,
+        Command::Status => status::run(store, json).await,
+        Command::Catalog(args) => catalog::run(store, args, json).await,
     }
 }
 
