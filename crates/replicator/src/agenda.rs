@@ -98,7 +98,8 @@ impl Agenda {
 
     /// How many backups the steady rate has room for since the last lot, and how long that is ago.
     fn lot(&self, percent: VerifyPercent, time: Timestamp) -> (u64, Duration) {
-        let Some((facts, at)) = self.facts.and_then(|facts| Some((facts, facts.verified_at?))) else {
+        let Some((facts, at)) = self.facts.and_then(|facts| Some((facts, facts.verified_at?)))
+        else {
             return (0, Duration::ZERO);
         };
         let since = Duration::try_from(time.duration_since(at)).unwrap_or_default();

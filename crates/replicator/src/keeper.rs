@@ -257,7 +257,9 @@ impl State {
             tracing::info!("The bucket has what the catalogs say");
         } else {
             tracing::warn!(
-                found, missing, foreign,
+                found,
+                missing,
+                foreign,
                 "The bucket is not what the catalogs said: {found} backups were not known, {missing} are \
                  gone, {foreign} objects are no backups of their database; the catalogs say so now"
             );
@@ -297,7 +299,9 @@ impl Ask {
         let write = untold > 0;
         match self {
             Self::Due => due.is_anything().then_some(due),
-            Self::Once => (write || due.prune).then_some(Due { write, prune: due.prune, verify: 0 }),
+            Self::Once => {
+                (write || due.prune).then_some(Due { write, prune: due.prune, verify: 0 })
+            }
             Self::Write => write.then_some(Due { write, ..Due::default() }),
             Self::Look => Some(Due { write, ..Due::default() }),
         }

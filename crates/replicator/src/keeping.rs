@@ -24,7 +24,8 @@ pub struct Kept {
 
 impl Kept {
     pub(crate) fn of(catalog: &Catalog) -> Self {
-        let mut kept = Self { backups: catalog.backups(), bytes: catalog.bytes(), ..Self::default() };
+        let mut kept =
+            Self { backups: catalog.backups(), bytes: catalog.bytes(), ..Self::default() };
         for record in catalog.databases.values() {
             kept.bad += u64::from(record.newest_is_bad().is_some());
             let Some(newest) = record.newest_hour() else { continue };

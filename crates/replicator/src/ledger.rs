@@ -47,7 +47,12 @@ impl Ledger {
     }
 
     /// A database is gone. What was stored of it is still to be told.
-    pub(crate) fn gone(&mut self, id: DatabaseId, path: SourcePath, digest: Option<FingerprintDigest>) {
+    pub(crate) fn gone(
+        &mut self,
+        id: DatabaseId,
+        path: SourcePath,
+        digest: Option<FingerprintDigest>,
+    ) {
         if let Some(stored) = self.page.changed.remove(&id).filter(|stored| !stored.is_empty()) {
             self.page.departed.push(Departed { path: path.clone(), digest, stored });
         }
@@ -132,9 +137,11 @@ mod tests {
     #[test]
     fn only_the_last_backup_of_an_hour_is_told_and_none_is_lost_when_a_write_fails() {
         let (mut ledger, id) = (Ledger::default(), test_id(1));
-        for (time, tag) in
-            [("2024-01-15T12:10:00Z", "a"), ("2024-01-15T12:20:00Z", "b"), ("2024-01-15T13:10:00Z", "c")]
-        {
+        for (time, tag) in [
+            ("2024-01-15T12:10:00Z", "a"),
+            ("2024-01-15T12:20:00Z", "b"),
+            ("2024-01-15T13:10:00Z", "c"),
+        ] {
             ledger.stored(id, backup(time, tag));
         }
         assert_eq!(tags(&mut ledger, id), ["b", "c"]);

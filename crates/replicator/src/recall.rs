@@ -9,7 +9,8 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use tokio::sync::Mutex;
 use ultrasimple_core::{
-    Catalog, CatalogKey, Epoch, FingerprintDigest, Hour, KeyStem, ShardId, Timestamp, VolumeName, placement,
+    Catalog, CatalogKey, Epoch, FingerprintDigest, Hour, KeyStem, ShardId, Timestamp, VolumeName,
+    placement,
 };
 use ultrasimple_keeper::catalogs::{self, ReadError};
 use ultrasimple_keeper::rebuild::rebuild;
@@ -69,7 +70,9 @@ enum Progress {
     NotBegun,
     /// The catalogs are read; no scan has been seen.
     Read(Recalls),
-    Done { reconciled_at: Option<Timestamp> },
+    Done {
+        reconciled_at: Option<Timestamp>,
+    },
 }
 
 impl Recall {
@@ -138,7 +141,8 @@ impl Recall {
         }
         let (shards, databases) = (missing.len(), rebuilt.databases);
         tracing::warn!(
-            shards, databases,
+            shards,
+            databases,
             "{shards} shards have databases and no usable catalog; {databases} databases were found in the \
              bucket, and their catalogs made from the objects"
         );

@@ -381,7 +381,11 @@ impl Shard {
 
     /// The backups of these databases are lost: they are to be backed up again, as if they never had been.
     /// What changed since the catalog was read is not among them.
-    pub(crate) fn forget(&mut self, lost: impl Fn(DatabaseId, &LastBackup) -> bool, now: Duration) -> usize {
+    pub(crate) fn forget(
+        &mut self,
+        lost: impl Fn(DatabaseId, &LastBackup) -> bool,
+        now: Duration,
+    ) -> usize {
         let lost: Vec<_> = self
             .held
             .ids()

@@ -217,7 +217,10 @@ impl State {
             now,
         );
         if lost > 0 {
-            tracing::warn!(lost, "{lost} databases whose newest backup is lost are backed up again");
+            tracing::warn!(
+                lost,
+                "{lost} databases whose newest backup is lost are backed up again"
+            );
         }
     }
 

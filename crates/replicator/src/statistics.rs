@@ -1,8 +1,8 @@
 //! What has happened so far, counted.
 
-use std::sync::{Arc, Mutex};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;

@@ -12,9 +12,7 @@ use tokio::sync::Mutex;
 use ultrasimple_core::catalog::{Change, Edit, HeldHour, Record};
 use ultrasimple_core::config::KeepSettings;
 use ultrasimple_core::retention::safe_now;
-use ultrasimple_core::{
-    Catalog, CatalogKey, Clock, Epoch, Hour, KeyStem, NodeName, Timestamp,
-};
+use ultrasimple_core::{Catalog, CatalogKey, Clock, Epoch, Hour, KeyStem, NodeName, Timestamp};
 use ultrasimple_keeper::catalogs::{self, Author};
 use ultrasimple_keeper::verify::{Expected, VerifyError, verify};
 use ultrasimple_keeper::{Holds, PruneReport, UpdateError, Verdict, prune};
@@ -22,7 +20,7 @@ use ultrasimple_sqlite::Capturer;
 use ultrasimple_store::{Store, StoreError};
 
 use crate::agenda::{Due, Facts};
-use crate::keeping::{Kept, KeepingCounters};
+use crate::keeping::{KeepingCounters, Kept};
 use crate::scan::Identity;
 
 /// How long a listing of the holds is believed.

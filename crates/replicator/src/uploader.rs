@@ -293,7 +293,8 @@ impl Upload {
     async fn run(self, owner: ShardOwner, offer: Offer) -> Ended {
         let Offer { id, last, unsure_since, .. } = offer;
         let last = last.map(|last| *last);
-        let attempt = AssertUnwindSafe(self.workshop.back_up(id, last, unsure_since)).catch_unwind();
+        let attempt =
+            AssertUnwindSafe(self.workshop.back_up(id, last, unsure_since)).catch_unwind();
         let Attempt { outcome, sent } = tokio::select! {
             biased;
             // Whether a request that is given up was made, nobody knows.

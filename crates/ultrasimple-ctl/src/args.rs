@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ultrasimple_command_line::argv::{Flags, normalised};
 
 use crate::filter::Filter;
-use crate::{catalog, connect, hold, prune, purge, status, verify};
+use crate::{backups, catalog, connect, databases, hold, prune, purge, status, verify};
 
 const EXAMPLES: &str = "\
 Every flag takes one dash or two, before or after the command. The settings of the bucket can also stand
@@ -53,9 +53,9 @@ pub(crate) enum Command {
     #[command(after_help = status::EXAMPLES)]
     Status,
     /// List the databases that have backups
-    Databases(Databases),
+    Databases(databases::Databases),
     /// List the backups of one database: the hours held, the newest first
-    Backups(Backups),
+    Backups(backups::Backups),
     /// Restore one database, or all of them
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Restore),
@@ -76,24 +76,6 @@ pub(crate) enum Command {
     Holds,
     /// Make the catalogs anew, or print them
     Catalog(catalog::Catalog),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Databases {
-    /// Only those whose key stem or source path matches as a whole; '*' also matches '/'. One that begins
-    /// with '*' or '/' reads the databases' footers: a request each
-    #[arg(value_name = "GLOB", value_parser = Filter::parse)]
-    pub(crate) glob: Option<Filter>,
-    /// Show source paths: a request per database
-    #[arg(long)]
-    pub(crate) paths: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Backups {
-    /// A source path, a key stem, or the key of a backup
-    #[arg(value_name = "DB")]
-    pub(crate) database: OsString,
 }
 
 #[derive(Debug, Args)]

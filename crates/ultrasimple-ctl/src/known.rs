@@ -10,8 +10,8 @@ use futures::{StreamExt, stream};
 use ultrasimple_core::catalog::{Edit, Newest, Record};
 use ultrasimple_core::cluster_file::ClusterFile;
 use ultrasimple_core::{
-    Catalog, CatalogKey, Clock, Epoch, Hour, KeyStem, NodeName, SourcePath, SystemClock, Timestamp,
-    VolumeName,
+    Catalog, CatalogKey, Clock, Footer, Hour, KeyStem, SourcePath, SystemClock, Timestamp,
+    VolumeName, placement,
 };
 use ultrasimple_keeper::{Author, catalogs};
 use ultrasimple_store::{ByteRange, Store, StoreError};
@@ -40,8 +40,6 @@ pub(crate) struct Known {
 pub(crate) struct Head {
     pub(crate) key: CatalogKey,
     pub(crate) shards: u32,
-    pub(crate) epoch: Epoch,
-    pub(crate) node: NodeName,
     pub(crate) written_at: Timestamp,
     pub(crate) reconciled_at: Option<Timestamp>,
 }
@@ -126,8 +124,6 @@ impl Known {
         self.catalogs.push(Head {
             key: catalog.key.clone(),
             shards: catalog.shards,
-            epoch: catalog.epoch,
-            node: catalog.node.clone(),
             written_at: catalog.written_at,
             reconciled_at: catalog.reconciled_at,
         });
@@ -189,6 +185,35 @@ pub(crate) async fn each(
         }
     }
     Ok(unusable)
+}
+
+/// What the catalogs say of one database: a request where its newest footer and the cluster file tell the
+/// shard, else one for each catalog. What cannot be read is not known.
+pub(crate) async fn record(
+    store: &dyn Store,
+    stem: &KeyStem,
+    footer: Option<&Footer>,
+) -> Option<Record> {
+    let file = cluster_file(store).await.ok().flatten();
+    if let (Some(file), Some(Footer { volume, path, .. })) = (file, footer) {
+        let shard = placement::shard_of(volume, path, file.shards);
+        let key = CatalogKey { volume: volume.clone(), shard };
+        match catalogs::read(store, &key).await {
+            Ok(found) => return found?.0.databases.remove(stem),
+            Err(error) => {
+                warn(&BTreeMap::from([(key, error.to_string())]));
+                return None;
+            }
+        }
+    }
+    let mut found = None;
+    let take =
+        |mut catalog: Catalog| found = found.take().or_else(|| catalog.databases.remove(stem));
+    match each(store, None, take).await {
+        Ok(unusable) if found.is_none() => warn(&unusable),
+        _ => {}
+    }
+    found
 }
 
 /// Says that catalogs cannot be used.

@@ -208,17 +208,17 @@ impl Status {
             ("checks", format!("{} failed", self.failed_checks)),
             ("reconciled", time(self.reconciled_at)),
         ];
-        let mut text: String =
+        let mut text: Vec<_> =
             lines.iter().map(|(name, value)| format!("{name:<14}{value}\n")).collect();
         for Unusable { key, reason } in self.catalogs.unusable.iter().take(NAMED) {
-            text += &format!("ATTENTION: the catalog {key} cannot be used: {reason}\n");
+            text.push(format!("ATTENTION: the catalog {key} cannot be used: {reason}\n"));
         }
         for Attention { stem, reason, .. } in self.attention.iter().take(NAMED) {
-            text += &format!("ATTENTION: {stem}: {reason}\n");
+            text.push(format!("ATTENTION: {stem}: {reason}\n"));
         }
         if self.attention.len() > NAMED {
-            text += &format!("and {} more: --json has all\n", self.attention.len() - NAMED);
+            text.push(format!("and {} more: --json has all\n", self.attention.len() - NAMED));
         }
-        text
+        text.concat()
     }
 }

@@ -12,7 +12,7 @@ use ultrasimple_core::CheckResult;
 
 fn plain() -> Bucket {
     let mut other = backup("beta/t3", "/srv/t3.db", "2024-01-15T12:05:00Z");
-    other.volume = "nas".to_owned();
+    "nas".clone_into(&mut other.volume);
     Bucket::with(&[
         backup("acme/t1", "/data/t1.db", "2024-01-15T12:05:00Z"),
         backup("acme/t1", "/data/t1.db", "2024-01-15T13:05:00Z"),

@@ -6,8 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ultrasimple_core::pattern::Reach;
 use twox_hash::XxHash3_64;
+use ultrasimple_core::pattern::Reach;
 use ultrasimple_core::{FingerprintDigest, KeyStem, SourcePath};
 
 /// A known database, while it is known. The index is used again after the database is gone, with
@@ -422,7 +422,8 @@ impl Table {
         below.sort_unstable();
         below.dedup();
         // Paths are known only as long as all directories above are.
-        let entries = below.iter().filter_map(|&id| self.directory(id)).flat_map(|d| d.entries.iter());
+        let entries =
+            below.iter().filter_map(|&id| self.directory(id)).flat_map(|d| d.entries.iter());
         let gone: Vec<_> = entries.filter_map(|entry| self.going(entry.id)).collect();
         for gone in &gone {
             self.forget(gone.id);

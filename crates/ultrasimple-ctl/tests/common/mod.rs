@@ -249,7 +249,13 @@ impl Bucket {
             output.extend_from_slice(&buffer[..count]);
         }
         let status = child.wait().unwrap().code().unwrap_or(-1);
-        let stdout = String::from_utf8(output).unwrap().replace("\r\n", "\n");
+        let output = String::from_utf8(output).unwrap().replace("\r\n", "\n");
+        // What is there in the end, where a progress bar was before it.
+        let last = |line: &str| {
+            let line = line.rsplit('\r').next().unwrap_or_default();
+            line.rsplit("\x1b[2K").next().unwrap_or_default().to_owned() + "\n"
+        };
+        let stdout: String = output.lines().map(last).collect();
         Ran { status, stdout, stderr: String::new() }
     }
 
