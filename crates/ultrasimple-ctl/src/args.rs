@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ultrasimple_command_line::argv::{Flags, normalised};
 
 use crate::filter::Filter;
-use crate::{backups, catalog, connect, databases, hold, prune, purge, status, verify};
+use crate::{backups, catalog, connect, databases, generate, hold, prune, purge, status, verify};
 
 const EXAMPLES: &str = "\
 Every flag takes one dash or two, before or after the command. The settings of the bucket can also stand
@@ -76,6 +76,12 @@ pub(crate) enum Command {
     Holds,
     /// Make the catalogs anew, or print them
     Catalog(catalog::Catalog),
+    /// Print a script that completes the flags and commands in a shell
+    #[command(after_help = generate::COMPLETIONS_EXAMPLES)]
+    Completions(generate::Completions),
+    /// Print a manual page, or write all of them
+    #[command(after_help = generate::MAN_EXAMPLES)]
+    Man(generate::Man),
 }
 
 #[derive(Debug, Args)]

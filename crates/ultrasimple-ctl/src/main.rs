@@ -12,6 +12,7 @@ mod connect;
 mod databases;
 mod filter;
 mod find;
+mod generate;
 mod hold;
 mod known;
 mod progress;
@@ -106,6 +107,12 @@ fn main() -> ExitCode {
 
 fn start(request: Request) -> anyhow::Result<Outcome> {
     let Request { cli, matches } = request;
+    // These need neither settings nor a bucket.
+    match &cli.command {
+        Command::Completions(args) => return generate::completions(args),
+        Command::Man(args) => return generate::man(args),
+        _ => {}
+    }
     let settings = connect::settings(&matches, std::env::vars_os())
         .map_err(|problems| Usage(format!("{problems}\nsee 'ultrasimple-ctl --help'")))?;
     let rule = match &cli.command {
@@ -157,6 +164,8 @@ async fn run(
         Command::Holds => hold::list(store, json).await,
         Command::Status => status::run(store, json).await,
         Command::Catalog(args) => catalog::run(store, args, json).await,
+        Command::Completions(args) => generate::completions(args),
+        Command::Man(args) => generate::man(args),
     }
 }
 
