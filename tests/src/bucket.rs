@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt as _;
 use ultrasimple_core::ObjectKey;
-use ultrasimple_store::{ByteRange, S3Options, S3Store, Store as _};
+use ultrasimple_store::{Body, ByteRange, Condition, S3Options, S3Store, Store as _};
 use ultrasimple_testkit::seaweed::{ADMIN, Login, SeaweedFs};
 
 use crate::unpack::copy_tree;
@@ -100,21 +100,48 @@ impl Bucket {
         keys
     }
 
+    /// Puts something there, behind the programs' back.
+    pub fn put(&self, key: &str, bytes: Vec<u8>) {
+        match self {
+            Self::Directory(path) => std::fs::write(path.join(key), bytes).unwrap(),
+            Self::S3 { .. } => self.with_store(async |store| {
+                let (key, body) = (ObjectKey::new(key).unwrap(), Body::Bytes(bytes.into()));
+                store.put(&key, body, Condition::Always).await.unwrap();
+            }),
+        }
+    }
+
+    /// What is there.
+    pub fn get(&self, key: &str) -> Vec<u8> {
+        match self {
+            Self::Directory(path) => std::fs::read(path.join(key)).unwrap(),
+            Self::S3 { .. } => self.with_store(async |store| {
+                let found = store.get(&ObjectKey::new(key).unwrap(), ByteRange::Full).await;
+                found.unwrap().unwrap().bytes(u64::MAX).await.unwrap().to_vec()
+            }),
+        }
+    }
+
+    /// Deletes something there, behind the programs' back.
+    pub fn delete(&self, key: &str) {
+        match self {
+            Self::Directory(path) => std::fs::remove_file(path.join(key)).unwrap(),
+            Self::S3 { .. } => self.with_store(async |store| {
+                store.delete(&[ObjectKey::new(key).unwrap()]).await.unwrap();
+            }),
+        }
+    }
+
     /// Copies everything in it into a new folder, as `cp -r` or `aws s3 sync` would.
     pub fn copy_to(&self, folder: &Path) {
         if let Self::Directory(path) = self {
             return copy_tree(path, folder);
         }
-        let keys = self.keys();
-        self.with_store(async |store| {
-            for key in keys {
-                let found = store.get(&ObjectKey::new(key.clone()).unwrap(), ByteRange::Full).await;
-                let bytes = found.unwrap().unwrap().bytes(u64::MAX).await.unwrap();
-                let path = folder.join(&key);
-                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-                std::fs::write(path, bytes).unwrap();
-            }
-        });
+        for key in self.keys() {
+            let path = folder.join(&key);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, self.get(&key)).unwrap();
+        }
     }
 
     fn with_store<T>(&self, work: impl AsyncFnOnce(S3Store) -> T) -> T {

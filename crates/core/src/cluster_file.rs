@@ -33,9 +33,10 @@ pub enum ClusterFileError {
 }
 
 impl ClusterFile {
-    /// The file of a bucket's first start.
-    pub fn first(shards: u32, node: NodeName) -> Self {
-        Self { format: FORMAT, shards, epoch: Epoch(1), node }
+    /// The file of a bucket's first start, or of one where the file was lost: its epoch is later than `last`, the
+    /// latest that is known.
+    pub fn first(shards: u32, node: NodeName, last: Epoch) -> Self {
+        Self { format: FORMAT, shards, epoch: Epoch(last.0 + 1), node }
     }
 
     /// The file of the next start.
@@ -89,7 +90,8 @@ mod tests {
 
     #[test]
     fn the_stored_form_never_changes() {
-        let file = ClusterFile::first(256, "n0".parse().unwrap()).raised("n1".parse().unwrap());
+        let file =
+            ClusterFile::first(256, "n0".parse().unwrap(), Epoch(0)).raised("n1".parse().unwrap());
         assert_eq!(String::from_utf8(file.to_bytes().unwrap()).unwrap(), GOLDEN);
         assert_eq!(ClusterFile::parse(GOLDEN.as_bytes()).unwrap(), file);
         assert_eq!(ClusterFile::key().as_str(), KEY);

@@ -5,7 +5,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::key::MAX_KEY_BYTES;
-use crate::path::without_db;
 use crate::pattern::Pattern;
 
 fn expand(template: Option<&str>, pattern: &str, path: &[u8]) -> Result<String, TemplateError> {

@@ -2,24 +2,31 @@
 //! objects that somebody replaced.
 //!
 //! One listing of everything, compared by sums: for each database, a number that adds up its closed hours with
-//! their sizes and tags. Where the sum of the listing is that of the catalog, nothing has to be looked at; where
+//! their sizes and tags. Where the sum of the listing is that of the catalogs, nothing has to be looked at; where
 //! it is not, that one database is listed again and repaired. So a pass costs a request for every thousand
-//! objects, two for each catalog, and a few for each difference; memory is some 50 bytes for each database. A pass
-//! keeps to a budget of requests, and goes on where it stopped when there is budget again.
+//! objects and one for each catalog, and where anything differs, up to three more for each catalog and a few
+//! for each difference. Memory is that of a few catalogs and some 50 bytes for each database.
+//!
+//! A pass is over the whole bucket, all volumes: keys do not tell which volume they are of. One node makes it,
+//! and writes the catalogs as somebody who is not their owner. It keeps to a budget of requests, and goes on
+//! where it stopped when there is budget again.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::Hasher;
+mod compare;
+mod look;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use twox_hash::XxHash3_64;
-use ultrasimple_core::catalog::{Edit, HeldHour, Newest, Record};
-use ultrasimple_core::{
-    BackupKey, Catalog, CatalogKey, Hour, KeyStem, Timestamp, VolumeName, placement,
-};
-use ultrasimple_store::{FetchError, Store, StoreError, footer, inventory};
+use ultrasimple_core::catalog::Edit;
+use ultrasimple_core::catalog::format::CatalogError;
+use ultrasimple_core::{BackupKey, CatalogKey, Hour, KeyStem, Timestamp, placement};
+use ultrasimple_store::{Store, StoreError};
 
-use crate::catalogs::{self, Author, UpdateError};
+use crate::catalogs::{self, Author, ReadError, UpdateError};
+use compare::Sum;
+pub use compare::{Differences, differences};
+use look::Look;
 
 /// Objects in a page of a listing.
 const PAGE: u64 = 1_000;
@@ -27,332 +34,323 @@ const PAGE: u64 = 1_000;
 const CATALOG_LAG: Duration = Duration::from_hours(2);
 /// Databases unknown to all catalogs that one pass takes up; the next one takes the rest.
 const MOST_UNKNOWN: usize = 10_000;
+/// Edits gathered before they are written: some 300 bytes each.
+const MOST_EDITS: usize = 50_000;
 
-/// How a listing of one database differs from its record.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Differences {
-    /// Listed, and not in the record, or there as another object.
-    pub found: Vec<HeldHour>,
-    /// In the record, and not listed.
-    pub missing: Vec<Hour>,
-}
-
-/// Compares a record with what a listing shows (in any order).
-pub fn differences(record: Option<&Record>, listed: &[HeldHour]) -> Differences {
-    let known = record.map(|record| record.hours.as_slice()).unwrap_or_default();
-    let known: BTreeMap<_, _> = known.iter().map(|held| (held.hour, held)).collect();
-    let listed: BTreeMap<_, _> = listed.iter().map(|held| (held.hour, held)).collect();
-    let is_same = |a: &HeldHour, b: &HeldHour| (a.bytes, &a.etag) == (b.bytes, &b.etag);
-    let found =
-        listed.values().filter(|held| !known.get(&held.hour).is_some_and(|k| is_same(k, held)));
-    let missing = known.keys().filter(|hour| !listed.contains_key(hour));
-    Differences {
-        found: found.map(|&held| held.clone()).collect(),
-        missing: missing.copied().collect(),
-    }
-}
-
-/// Requests that may still be made.
+/// Requests that may still be made. What is begun is ended: one catalog read, or one database looked at, may
+/// take more than is left; then nothing is.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget(pub u64);
 
 impl Budget {
-    /// Takes so many, or says that there are not so many left.
-    fn take(&mut self, requests: u64) -> bool {
-        match self.0.checked_sub(requests) {
-            Some(left) => self.0 = left,
-            None => return false,
-        }
-        true
+    fn spend(&mut self, requests: u64) {
+        self.0 = self.0.saturating_sub(requests);
+    }
+
+    fn is_spent(self) -> bool {
+        self.0 == 0
     }
 }
 
 /// What a pass found and mended.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct ReconcileReport {
-    /// Backups that no catalog knew.
+    /// Backups that no catalog knew, or only as another object.
     pub found: Vec<BackupKey>,
     /// Backups that the catalogs knew and that are gone.
     pub missing: Vec<BackupKey>,
     /// Objects under our keys that are not readable backups of the database, and why.
     pub foreign: Vec<(BackupKey, String)>,
     /// The shards whose catalogs were changed.
-    pub changed: Vec<CatalogKey>,
+    pub changed: BTreeSet<CatalogKey>,
     /// Catalogs that could not be read or written, and why.
-    pub failed: Vec<(CatalogKey, String)>,
+    pub failed: BTreeMap<CatalogKey, String>,
 }
 
-/// What a database's hours add up to.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Sum(u64);
-
-impl Sum {
-    fn add(&mut self, hour: Hour, bytes: u64, etag: &str) {
-        let mut hasher = XxHash3_64::with_seed(u64::from(hour.index()));
-        hasher.write(&bytes.to_le_bytes());
-        hasher.write(etag.as_bytes());
-        self.0 = self.0.wrapping_add(hasher.finish());
+impl ReconcileReport {
+    fn add(&mut self, other: Self) {
+        let Self { found, missing, foreign, changed, failed } = other;
+        self.found.extend(found);
+        self.missing.extend(missing);
+        self.foreign.extend(foreign);
+        self.changed.extend(changed);
+        self.failed.extend(failed);
     }
+}
+
+/// How far a pass is.
+#[derive(Debug, Clone)]
+enum Progress {
+    /// Listed up to this key.
+    Listing(Option<String>),
+    /// Repaired up to this database of this catalog; the catalog is done when there is none.
+    Repairing(Option<(CatalogKey, Option<KeyStem>)>),
+    Adopting,
 }
 
 /// One pass over the bucket, which may take several days of budget.
 #[derive(Debug)]
 pub struct Pass {
-    volume: VolumeName,
     /// Only hours long over when the pass began: what was stored since the catalogs were written differs for
     /// good reasons.
     before: Hour,
+    /// By the hash of the stem. After the listing, only of those that differ.
     known: HashMap<u64, Sum>,
     listed: HashMap<u64, Sum>,
-    unknown: BTreeMap<KeyStem, Vec<HeldHour>>,
-    last_key: Option<String>,
-    unlisted: bool,
+    unknown: BTreeSet<KeyStem>,
+    /// Some catalogs are of a newer version: what they know looks unknown.
+    has_newer: bool,
+    progress: Progress,
+    report: ReconcileReport,
 }
 
 impl Pass {
-    /// Begins a pass: reads the catalogs of a volume.
+    /// Begins a pass: reads the catalogs of all volumes.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn begin(
         store: &dyn Store,
-        volume: VolumeName,
         now: Timestamp,
         budget: &mut Budget,
     ) -> Result<Self, StoreError> {
-        let loaded = catalogs::read_all(store, Some(&volume)).await?;
-        let read = loaded.catalogs.len() + loaded.unusable.len();
-        budget.0 = budget.0.saturating_sub(read as u64 + 1);
         let before = Hour::of(now.saturating_sub(CATALOG_LAG).unwrap_or(now));
-        let mut known = HashMap::new();
-        for (stem, record) in loaded.catalogs.values().flat_map(|catalog| &catalog.databases) {
-            known.insert(placement::key_hash(stem), sum_of(record, before));
-        }
+        let mut known = HashMap::<u64, Sum>::new();
+        let mut read = 0;
+        let unusable = catalogs::each(store, None, |catalog| {
+            read += 1;
+            for (stem, record) in &catalog.databases {
+                // Two of them where a stem passed from one database to another: each knows its part.
+                let sum = known.entry(placement::key_hash(stem)).or_default();
+                *sum = sum.plus(Sum::of(record, before));
+            }
+        })
+        .await?;
+        read += unusable.len() as u64;
+        budget.spend(read + 1 + read / PAGE);
+        let has_newer = unusable.values().any(|why| matches!(why, CatalogError::Newer(_)));
+        let failed = unusable.into_iter().map(|(key, why)| (key, why.to_string())).collect();
         Ok(Self {
-            volume,
             before,
             known,
             listed: HashMap::new(),
-            unknown: BTreeMap::new(),
-            last_key: None,
-            unlisted: true,
+            unknown: BTreeSet::new(),
+            has_newer,
+            progress: Progress::Listing(None),
+            report: ReconcileReport { failed, ..ReconcileReport::default() },
         })
     }
 
-    /// Goes on, as far as the budget allows. `None`: not done yet, go on with more of it.
+    /// Goes on, as far as the budget allows. `None`: not done yet, go on with more of it. The author's epoch
+    /// does not matter. The report is that of the whole pass.
     ///
     /// # Errors
-    /// When the store cannot be read; the pass can go on later.
+    /// When the store cannot be read or written. The pass can go on later: what was found is found again.
     pub async fn go_on(
         &mut self,
         store: &dyn Store,
         author: &Author,
         budget: &mut Budget,
     ) -> Result<Option<ReconcileReport>, StoreError> {
-        if self.unlisted && !self.list(store, budget).await? {
-            return Ok(None);
+        // As the owner of one shard, it would put the owners of all others out.
+        let author = &Author { epoch: None, ..author.clone() };
+        loop {
+            let is_whole = match self.progress.clone() {
+                Progress::Listing(after) => self.list(store, after, budget).await?,
+                Progress::Repairing(after) => self.repair(store, author, after, budget).await?,
+                Progress::Adopting => {
+                    if self.adopt(store, author, budget).await? {
+                        return Ok(Some(std::mem::take(&mut self.report)));
+                    }
+                    false
+                }
+            };
+            if !is_whole {
+                return Ok(None);
+            }
         }
-        self.repair(store, author, budget).await.map(Some)
     }
 
     /// Lists on. False when the budget is spent.
-    async fn list(&mut self, store: &dyn Store, budget: &mut Budget) -> Result<bool, StoreError> {
-        if !budget.take(1) {
+    async fn list(
+        &mut self,
+        store: &dyn Store,
+        after: Option<String>,
+        budget: &mut Budget,
+    ) -> Result<bool, StoreError> {
+        if budget.is_spent() {
             return Ok(false);
         }
-        let after = self.last_key.clone();
+        budget.spend(1);
         let mut listing = store.list("", after.as_deref());
         let mut in_page = 0;
-        while let Some(object) = listing.try_next().await? {
-            in_page += 1;
-            if in_page > PAGE {
-                if !budget.take(1) {
-                    return Ok(false);
-                }
-                in_page = 1;
+        loop {
+            if in_page == PAGE && budget.is_spent() {
+                return Ok(false);
             }
+            let Some(object) = listing.try_next().await? else { break };
+            if in_page == PAGE {
+                budget.spend(1);
+                in_page = 0;
+            }
+            in_page += 1;
             if let Some(key) = BackupKey::parse(&object.key)
                 && key.hour < self.before
             {
                 let hash = placement::key_hash(&key.stem);
-                self.listed.entry(hash).or_default().add(key.hour, object.size, &object.etag.0);
-                let may_take = self.unknown.len() < MOST_UNKNOWN;
-                if !self.known.contains_key(&hash)
-                    && (may_take || self.unknown.contains_key(&key.stem))
-                {
-                    let held = HeldHour::new(key.hour, object.size, object.etag);
-                    self.unknown.entry(key.stem).or_default().push(held);
+                let sum = self.listed.entry(hash).or_default();
+                *sum = sum.and(key.hour, object.size, &object.etag.0);
+                if self.unknown.len() < MOST_UNKNOWN && !self.known.contains_key(&hash) {
+                    self.unknown.insert(key.stem);
                 }
             }
-            self.last_key = Some(object.key);
+            self.progress = Progress::Listing(Some(object.key));
         }
-        self.unlisted = false;
+        let listed = &self.listed;
+        self.known.retain(|hash, sum| listed.get(hash).copied().unwrap_or_default() != *sum);
+        let differing = &self.known;
+        self.listed.retain(|hash, _| differing.contains_key(hash));
+        let is_equal = self.known.is_empty();
+        self.progress = if is_equal { Progress::Adopting } else { Progress::Repairing(None) };
         Ok(true)
     }
 
-    /// Looks at all that differs, once more and exactly, and mends the catalogs.
+    /// Looks at all known databases that differ, once more and exactly, and mends their catalogs. False when
+    /// the budget is spent.
     async fn repair(
         &mut self,
         store: &dyn Store,
         author: &Author,
+        mut after: Option<(CatalogKey, Option<KeyStem>)>,
         budget: &mut Budget,
-    ) -> Result<ReconcileReport, StoreError> {
-        let mut report = ReconcileReport::default();
-        let differs = |stem: &KeyStem| {
-            let hash = placement::key_hash(stem);
-            let listed = self.listed.get(&hash).copied().unwrap_or_default();
-            self.known.get(&hash).is_some_and(|known| *known != listed)
-        };
-        let anything_differs = self
-            .known
-            .iter()
-            .any(|(hash, known)| self.listed.get(hash).copied().unwrap_or_default() != *known);
-        let mut edits: BTreeMap<CatalogKey, Vec<Edit>> = BTreeMap::new();
-        if anything_differs {
-            let loaded = catalogs::read_all(store, Some(&self.volume)).await?;
-            budget.0 = budget.0.saturating_sub(loaded.catalogs.len() as u64 + 1);
-            for (key, catalog) in loaded.catalogs {
-                let Catalog { databases, .. } = catalog;
-                for (stem, record) in databases.into_iter().filter(|(stem, _)| differs(stem)) {
-                    if !budget.take(1) {
-                        continue;
-                    }
-                    let mut look = Look {
-                        store,
-                        volume: &self.volume,
-                        stem: &stem,
-                        budget,
-                        report: &mut report,
-                    };
-                    let found = look.edits(&record, self.before).await?;
-                    edits.entry(key.clone()).or_default().extend(found);
+    ) -> Result<bool, StoreError> {
+        if budget.is_spent() {
+            return Ok(false);
+        }
+        let keys = catalogs::list(store, None).await?;
+        budget.spend(1 + keys.len() as u64 / PAGE);
+        for key in keys {
+            let begin = match &after {
+                Some((last, stem)) if *last == key && stem.is_some() => stem.clone(),
+                Some((last, _)) if *last >= key => continue,
+                _ => None,
+            };
+            let mut end = begin;
+            loop {
+                end = self.repair_catalog(store, author, &key, end, budget).await?;
+                let is_whole = end.is_none();
+                after = Some((key.clone(), end.clone()));
+                self.progress = Progress::Repairing(after.clone());
+                if budget.is_spent() {
+                    return Ok(false);
+                }
+                if is_whole {
+                    break;
                 }
             }
         }
-        for (stem, hours) in std::mem::take(&mut self.unknown) {
-            self.adopt(store, author, &stem, hours, budget, &mut report, &mut edits).await?;
+        self.progress = Progress::Adopting;
+        Ok(true)
+    }
+
+    /// Mends one catalog, from the database after `begin` on. Gives the last one looked at, if there may be
+    /// more.
+    async fn repair_catalog(
+        &mut self,
+        store: &dyn Store,
+        author: &Author,
+        key: &CatalogKey,
+        begin: Option<KeyStem>,
+        budget: &mut Budget,
+    ) -> Result<Option<KeyStem>, StoreError> {
+        budget.spend(1);
+        let catalog = match catalogs::read(store, key).await {
+            Ok(Some((catalog, _))) => catalog,
+            // Told already, or of no interest any more.
+            Ok(None) | Err(ReadError::Unusable { .. }) => return Ok(None),
+            Err(ReadError::Store(error)) => return Err(error),
+        };
+        let mut report = ReconcileReport::default();
+        let mut edits = Vec::new();
+        let mut end = None;
+        for (stem, record) in &catalog.databases {
+            let hash = placement::key_hash(stem);
+            let listed = self.listed.get(&hash).copied().unwrap_or_default();
+            let is_done = begin.as_ref().is_some_and(|begin| stem <= begin);
+            // It may have been written since the pass began.
+            let is_equal =
+                !self.known.contains_key(&hash) || Sum::of(record, self.before) == listed;
+            if is_done || is_equal {
+                continue;
+            }
+            let look = Look { store, volume: &key.volume, stem, before: self.before };
+            edits.extend(look.repair(record, budget, &mut report).await?);
+            if budget.is_spent() || edits.len() >= MOST_EDITS {
+                end = Some(stem.clone());
+                break;
+            }
         }
+        self.write(store, author, [(key.clone(), edits)], budget, &mut report).await?;
+        self.report.add(report);
+        Ok(end)
+    }
+
+    /// Takes the databases up that no catalog knows. False when the budget is spent.
+    async fn adopt(
+        &mut self,
+        store: &dyn Store,
+        author: &Author,
+        budget: &mut Budget,
+    ) -> Result<bool, StoreError> {
+        while !self.unknown.is_empty() && !self.has_newer {
+            let mut report = ReconcileReport::default();
+            let mut edits = BTreeMap::<CatalogKey, Vec<Edit>>::new();
+            let (mut gathered, mut looked_at) = (0, Vec::new());
+            for stem in &self.unknown {
+                if budget.is_spent() || gathered >= MOST_EDITS {
+                    break;
+                }
+                if let Some((volume, path, found)) =
+                    look::adopt(store, stem, self.before, budget, &mut report).await?
+                {
+                    let shard = placement::shard_of(&volume, &path, author.shards);
+                    gathered += found.len();
+                    edits.entry(CatalogKey { volume, shard }).or_default().extend(found);
+                }
+                looked_at.push(stem.clone());
+            }
+            if looked_at.is_empty() {
+                return Ok(false);
+            }
+            self.write(store, author, edits, budget, &mut report).await?;
+            self.report.add(report);
+            for stem in &looked_at {
+                self.unknown.remove(stem);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn write(
+        &self,
+        store: &dyn Store,
+        author: &Author,
+        edits: impl IntoIterator<Item = (CatalogKey, Vec<Edit>)>,
+        budget: &mut Budget,
+        report: &mut ReconcileReport,
+    ) -> Result<(), StoreError> {
         for (key, mut edits) in edits {
             if edits.is_empty() {
                 continue;
             }
             edits.push(Edit::ReconciledAt(author.now));
-            budget.0 = budget.0.saturating_sub(2);
+            budget.spend(2);
             match catalogs::update(store, &key, author, &edits).await {
-                Ok(_) => report.changed.push(key),
+                Ok(_) => drop(report.changed.insert(key)),
                 Err(UpdateError::Store(error)) => return Err(error),
-                Err(error) => report.failed.push((key, error.to_string())),
+                Err(error) => drop(report.failed.insert(key, error.to_string())),
             }
-        }
-        Ok(report)
-    }
-
-    /// Takes a database up that no catalog knows, if its newest backup says that it is of this volume.
-    #[expect(clippy::too_many_arguments, reason = "what a pass works on")]
-    async fn adopt(
-        &self,
-        store: &dyn Store,
-        author: &Author,
-        stem: &KeyStem,
-        mut hours: Vec<HeldHour>,
-        budget: &mut Budget,
-        report: &mut ReconcileReport,
-        edits: &mut BTreeMap<CatalogKey, Vec<Edit>>,
-    ) -> Result<(), StoreError> {
-        hours.sort_by_key(|held| held.hour);
-        let Some(last) = hours.last().filter(|_| budget.take(1)).map(|held| held.hour) else {
-            return Ok(());
-        };
-        let footer = match footer(store, &stem.at(last).object_key()).await {
-            Ok((footer, _)) => footer,
-            Err(FetchError::Store(error)) => return Err(error),
-            Err(error) => {
-                report.foreign.push((stem.at(last), error.to_string()));
-                return Ok(());
-            }
-        };
-        if footer.volume != self.volume {
-            return Ok(());
-        }
-        let shard = placement::shard_of(&footer.volume, &footer.path, author.shards);
-        let key = CatalogKey { volume: footer.volume.clone(), shard };
-        let edits = edits.entry(key).or_default();
-        for held in hours {
-            report.found.push(stem.at(held.hour));
-            let newest = (held.hour == last).then(|| Newest::of(&footer));
-            let (stem, path) = (stem.clone(), footer.path.clone());
-            edits.push(Edit::Found { stem, path, held, newest });
         }
         Ok(())
-    }
-}
-
-fn sum_of(record: &Record, before: Hour) -> Sum {
-    let mut sum = Sum::default();
-    let closed = record.hours.iter().filter(|held| held.hour < before);
-    closed.for_each(|held| sum.add(held.hour, held.bytes, &held.etag.0));
-    sum
-}
-
-/// Looking at one database closely.
-struct Look<'a> {
-    store: &'a dyn Store,
-    volume: &'a VolumeName,
-    stem: &'a KeyStem,
-    budget: &'a mut Budget,
-    report: &'a mut ReconcileReport,
-}
-
-impl Look<'_> {
-    /// What is to change in the record, so far as the budget allows to find it out.
-    async fn edits(&mut self, record: &Record, before: Hour) -> Result<Vec<Edit>, StoreError> {
-        let listed = inventory::of_database(self.store, self.stem).await?;
-        let listed: Vec<_> = listed
-            .into_iter()
-            .map(|backup| HeldHour::new(backup.key.hour, backup.size, backup.etag))
-            .collect();
-        let Differences { found, missing } = differences(Some(record), &listed);
-        let mut edits = Vec::new();
-        for hour in missing.into_iter().filter(|&hour| hour < before) {
-            self.report.missing.push(self.stem.at(hour));
-            edits.push(Edit::Gone { stem: self.stem.clone(), hour });
-        }
-        let last = listed.iter().max_by_key(|held| held.hour);
-        let has_lost_newest =
-            record.newest_hour().map(|newest| newest.hour) > last.map(|held| held.hour);
-        // Of what is the newest now, its footer tells what it is.
-        let newest = last.filter(|held| has_lost_newest && !found.contains(held)).cloned();
-        for held in found.into_iter().filter(|held| held.hour < before).chain(newest) {
-            if !self.budget.take(1) {
-                break;
-            }
-            let key = self.stem.at(held.hour);
-            match footer(self.store, &key.object_key()).await {
-                Ok((footer, _)) if footer.volume == *self.volume && footer.path == record.path => {
-                    let is_last = last.is_some_and(|last| last.hour == held.hour);
-                    let newest = is_last.then(|| Newest::of(&footer));
-                    let (stem, path) = (self.stem.clone(), footer.path);
-                    edits.push(Edit::Found { stem, path, held, newest });
-                    self.report.found.push(key);
-                }
-                Ok((footer, _)) => {
-                    let why =
-                        format!("it is the backup of {} (volume {})", footer.path, footer.volume);
-                    self.foreign(record, key, why, &mut edits);
-                }
-                Err(FetchError::Store(error)) => return Err(error),
-                Err(FetchError::Missing) => {}
-                Err(error) => self.foreign(record, key, error.to_string(), &mut edits),
-            }
-        }
-        Ok(edits)
-    }
-
-    /// What stands under the key is none of the database's: if the catalog has a backup there, it is lost.
-    fn foreign(&mut self, record: &Record, key: BackupKey, why: String, edits: &mut Vec<Edit>) {
-        if record.hour(key.hour).is_some() {
-            edits.push(Edit::Gone { stem: key.stem.clone(), hour: key.hour });
-        }
-        self.report.foreign.push((key, why));
     }
 }

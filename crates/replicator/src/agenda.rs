@@ -105,13 +105,14 @@ impl Agenda {
         let since = Duration::try_from(time.duration_since(at)).unwrap_or_default();
         let days = since.as_secs_f64() / DAY.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a shard has far fewer than 2^53 databases")]
-        let lot = facts.databases as f64 * percent.percent() / 100.0 * days;
+        let databases = facts.databases as f64;
+        let lot = (databases * percent.percent() / 100.0 * days).min(databases);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "not negative, and bounded by the number of databases"
         )]
-        let lot = lot.min(facts.databases as f64) as u64;
+        let lot = lot as u64;
         (lot, since)
     }
 }
@@ -148,7 +149,7 @@ mod tests {
             assert_eq!(due(&agenda, untold, pending, minutes).write, write, "{name}");
         }
         let mut agenda = agenda;
-        agenda.written(Duration::from_mins(60));
+        agenda.written(Duration::from_hours(1));
         assert!(!due(&agenda, OLD, 0, 61).write && due(&agenda, OLD, 0, 120).write);
     }
 
@@ -177,7 +178,7 @@ mod tests {
         agenda.learn(Facts { databases, next_prune: None, verified_at });
         let percent = VerifyPercent::new(1.0).unwrap();
         let lot = |hours: i64, untold| {
-            let now = Duration::from_hours(u64::try_from(hours).unwrap());
+            let now = Duration::from_hours(hours.unsigned_abs());
             agenda.due(untold, Glance::default(), percent, now, at(hours)).verify
         };
         let none = Untold::default();

@@ -123,10 +123,7 @@ impl Workshop {
                     Err(failure) => Ok(Attempt::unsent(Outcome::Failed(failure))),
                 }
             }
-            Err(Unprepared::Outcome(outcome)) => Ok(Attempt::unsent(outcome)),
-            Err(Unprepared::Unchanged(digest, settled)) => {
-                Ok(Attempt::unsent(Outcome::Unchanged { digest, settled }))
-            }
+            Err(unprepared) => Ok(Attempt::unsent(unprepared.into())),
         }
     }
 
@@ -146,7 +143,7 @@ impl Workshop {
         };
         let (prepared, _memory) = match self.prepare(&target, None).await {
             Ok(prepared) => prepared,
-            Err(Unprepared::Outcome(Outcome::Failed(failure))) => return fail(None, failure),
+            Err(Unprepared::Failed(failure)) => return fail(None, failure),
             Err(_) => return fail(None, vanished()),
         };
         let put = self.put_of(&target, &prepared, None);
@@ -217,7 +214,7 @@ impl Workshop {
         last: Option<&LastBackup>,
     ) -> Result<(Prepared, OwnedSemaphorePermit), Unprepared> {
         let content = last.map(|last| last.content);
-        let stopping = || Unprepared::Outcome(Outcome::Deferred);
+        let stopping = || Unprepared::Deferred;
         let turn = self.captures.acquire().await.map_err(|_| stopping())?;
         // One thread hop where there is memory at once, which is the rule.
         let at_once = move |workshop: &Self, target: &Target| {
@@ -249,11 +246,11 @@ impl Workshop {
         let (workshop, target) = (Arc::clone(self), Arc::clone(target));
         match tokio::task::spawn_blocking(move || work(&workshop, &target)).await {
             Ok(result) => result,
-            Err(error) if error.is_cancelled() => Err(Unprepared::Outcome(Outcome::Deferred)),
-            Err(error) => Err(Unprepared::Outcome(Outcome::Failed(Failure {
+            Err(error) if error.is_cancelled() => Err(Unprepared::Deferred),
+            Err(error) => Err(Unprepared::Failed(Failure {
                 kind: "panic",
                 reason: format!("the capture panicked, which is a bug, please report it: {error}"),
-            }))),
+            })),
         }
     }
 
@@ -266,8 +263,12 @@ impl Workshop {
         let capture = self.capturer.capture(&target.real, memory_limit, self.check);
         let Capture { fingerprint, mode, captured_at, image, check, .. } = match capture {
             Ok(capture) => capture,
-            Err(CaptureError::Vanished) => return Err(Unprepared::Outcome(Outcome::Vanished)),
-            Err(error) => return Err(Unprepared::Outcome(Outcome::Failed(failure(&error)))),
+            Err(CaptureError::Vanished) => {
+                return Err(Unprepared::Vanished);
+            }
+            Err(error) => {
+                return Err(Unprepared::Failed(failure(&error)));
+            }
         };
         let digest = fingerprint.digest();
         let settled = is_settled(&target.real, &fingerprint, captured_at);
@@ -284,7 +285,7 @@ impl Workshop {
         };
         let io = |error: &dyn std::fmt::Display| {
             let reason = format!("the captured image cannot be read back from scratch: {error}");
-            Unprepared::Outcome(Outcome::Failed(Failure { kind: "scratch", reason }))
+            Unprepared::Failed(Failure { kind: "scratch", reason })
         };
         let (content, body) = if let Some(bytes) = image.as_bytes() {
             let content = ContentHash::of(bytes);
@@ -393,9 +394,23 @@ impl Workshop {
     }
 }
 
+/// Why there is nothing to send.
 enum Unprepared {
-    Outcome(Outcome),
+    Failed(Failure),
+    Vanished,
+    Deferred,
     Unchanged(FingerprintDigest, bool),
+}
+
+impl From<Unprepared> for Outcome {
+    fn from(unprepared: Unprepared) -> Self {
+        match unprepared {
+            Unprepared::Failed(failure) => Self::Failed(failure),
+            Unprepared::Vanished => Self::Vanished,
+            Unprepared::Deferred => Self::Deferred,
+            Unprepared::Unchanged(digest, settled) => Self::Unchanged { digest, settled },
+        }
+    }
 }
 
 /// An upper bound of the image's size, as far as `stat` tells. What cannot be looked at is left to the

@@ -71,6 +71,7 @@ impl Replicator {
             capturer: Arc::clone(&self.capturer),
             counters: Arc::new(Counters::default()),
             epoch: Epoch::default(),
+            is_new: true,
             halt: Halt::default(),
         };
         let (scanner, workshop) = plan.scanner_and_workshop();

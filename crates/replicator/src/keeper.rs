@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use ultrasimple_core::catalog::Edit;
 use ultrasimple_core::{CatalogKey, ShardId, Timestamp, VolumeName};
 use ultrasimple_keeper::reconcile::{Budget, Pass, ReconcileReport};
-use ultrasimple_keeper::{UpdateError, catalogs};
+use ultrasimple_keeper::{Author, UpdateError, catalogs};
 use ultrasimple_store::StoreError;
 
 use crate::CycleError;
@@ -28,7 +28,7 @@ const AT_ONCE: usize = 4;
 /// Shards whose catalogs are written at once at the end, when there is little time.
 const AT_ONCE_AT_THE_END: usize = 32;
 /// The time between two rounds.
-const ROUND: Duration = Duration::from_mins(1);
+const ROUND: Duration = Duration::from_secs(15);
 /// The time between two comparisons, and in which a budget of requests is to do.
 const DAY: Duration = Duration::from_hours(24);
 /// How long a comparison that failed, or whose budget is spent, waits.
@@ -57,6 +57,9 @@ enum Message {
     Once(RpcReplyPort<()>),
     /// The end: write what the catalogs do not say yet.
     Finish(RpcReplyPort<()>),
+    /// Tells when all before it is done.
+    #[cfg(test)]
+    Idle(RpcReplyPort<()>),
 }
 
 impl Keeper {
@@ -85,6 +88,12 @@ impl Keeper {
     /// Writes the catalogs and deletes what retention gives up, after the only cycle.
     pub(crate) async fn once(&self) -> Result<(), CycleError> {
         crate::node::answer(self.actor.call(Message::Once, None).await, "the keeper")
+    }
+
+    /// Waits until what is under way is done.
+    #[cfg(test)]
+    pub(crate) async fn idle(&self) {
+        self.actor.call(Message::Idle, None).await.unwrap();
     }
 
     /// Gives up what is under way and writes what the catalogs do not say yet.
@@ -160,6 +169,8 @@ impl Actor for KeeperActor {
                 }
                 let _ = reply.send(());
             }
+            #[cfg(test)]
+            Message::Idle(reply) => reply.send(()).unwrap(),
             Message::Finish(reply) => {
                 state.arguments.round(Ask::Write, true, AT_ONCE_AT_THE_END).await;
                 let _ = reply.send(());
@@ -236,11 +247,11 @@ impl State {
     }
 
     async fn step(&mut self, budget: &mut Budget) -> Result<Option<ReconcileReport>, StoreError> {
-        let Arguments { tender, volume, .. } = &self.arguments;
+        let Arguments { tender, .. } = &self.arguments;
         let store = &*tender.store;
         let mut pass = match self.comparison.pass.take() {
             Some(pass) => pass,
-            None => Pass::begin(store, volume.clone(), tender.clock.now(), budget).await?,
+            None => Pass::begin(store, tender.clock.now(), budget).await?,
         };
         let done = pass.go_on(store, &tender.author(false), budget).await;
         self.comparison.pass = Some(pass);
@@ -274,7 +285,7 @@ impl State {
             let key = key.object_key();
             tracing::warn!(%key, "{key} could not be mended: {why}");
         }
-        for CatalogKey { shard, .. } in changed {
+        for CatalogKey { shard, .. } in changed.iter().filter(|key| key.volume == *volume) {
             if let Some(owner) = owners.get(shard.0 as usize) {
                 self.arguments.tend(owner, Ask::Look, false).await;
             }
@@ -286,7 +297,9 @@ impl State {
         let shard = first.map_or(ShardId(0), |key| key.shard);
         let key = CatalogKey { volume: volume.clone(), shard };
         let edit = [Edit::ReconciledAt(tender.clock.now())];
-        let noted = catalogs::update(&*tender.store, &key, &tender.author(false), &edit).await;
+        // Not as its owner, to whom what was stored meanwhile is to be told.
+        let author = Author { epoch: None, ..tender.author(false) };
+        let noted = catalogs::update(&*tender.store, &key, &author, &edit).await;
         if let Err(error) = noted {
             tracing::warn!(%error, "That the bucket was compared could not be noted: {error}");
         }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use ultrasimple_core::catalog::StoredBackup;
-use ultrasimple_core::{FingerprintDigest, SourcePath};
+use ultrasimple_core::{ContentHash, FingerprintDigest, SourcePath};
 
 use crate::scan::DatabaseId;
 
@@ -14,7 +14,7 @@ use crate::scan::DatabaseId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Departed {
     pub(crate) path: SourcePath,
-    pub(crate) digest: Option<FingerprintDigest>,
+    pub(crate) fingerprint: Option<(FingerprintDigest, ContentHash)>,
     pub(crate) stored: Vec<StoredBackup>,
 }
 
@@ -51,15 +51,15 @@ impl Ledger {
         &mut self,
         id: DatabaseId,
         path: SourcePath,
-        digest: Option<FingerprintDigest>,
+        fingerprint: Option<(FingerprintDigest, ContentHash)>,
     ) {
         if let Some(stored) = self.page.changed.remove(&id).filter(|stored| !stored.is_empty()) {
-            self.page.departed.push(Departed { path: path.clone(), digest, stored });
+            self.page.departed.push(Departed { path: path.clone(), fingerprint, stored });
         }
         if let Some(writing) = &mut self.writing
             && let Some(stored) = writing.changed.remove(&id).filter(|stored| !stored.is_empty())
         {
-            writing.departed.push(Departed { path, digest, stored });
+            writing.departed.push(Departed { path, fingerprint, stored });
         }
     }
 
@@ -116,8 +116,8 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use ultrasimple_core::ETag;
     use ultrasimple_core::catalog::Newest;
-    use ultrasimple_core::{ContentHash, ETag};
 
     use super::*;
     use crate::scan::test_id;

@@ -172,6 +172,8 @@ impl Actor for NodeActor {
         tracing::error!(%why, "An actor failed; all begin anew");
         state.tree.abort();
         state.tree.kill();
+        // Something may have been stored by now.
+        state.plan.is_new = false;
         match grow(&state.plan, myself.get_cell()).await {
             Ok(tree) => state.tree = Arc::new(tree),
             Err(error) => state.plan.halt.set(format!("its actors cannot be made anew: {error}")),
@@ -198,6 +200,6 @@ async fn grow(plan: &Plan, supervisor: ActorCell) -> Result<Tree, SpawnErr> {
     let keeper = plan.keeper(owners.clone());
     let tender = Arc::clone(&keeper.tender);
     let keeper = Keeper::spawn(keeper, supervisor).await?;
-    let recall = Recall::new(tender, plan.options.volume.clone());
+    let recall = Recall::new(tender, plan.options.volume.clone(), plan.is_new);
     Ok(Tree { scanner, uploader, owners, keeper, recall, abort })
 }

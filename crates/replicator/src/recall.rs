@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use tokio::sync::Mutex;
 use ultrasimple_core::{
-    Catalog, CatalogKey, Epoch, FingerprintDigest, Hour, KeyStem, ShardId, Timestamp, VolumeName,
+    Catalog, CatalogKey, FingerprintDigest, Hour, KeyStem, ShardId, Timestamp, VolumeName,
     placement,
 };
 use ultrasimple_keeper::catalogs::{self, ReadError};
@@ -61,6 +61,8 @@ impl Recalls {
 pub(crate) struct Recall {
     tender: Arc<Tender>,
     volume: VolumeName,
+    /// Nothing was in the bucket before this start.
+    is_new: bool,
     progress: Mutex<Progress>,
 }
 
@@ -76,8 +78,8 @@ enum Progress {
 }
 
 impl Recall {
-    pub(crate) fn new(tender: Arc<Tender>, volume: VolumeName) -> Self {
-        Self { tender, volume, progress: Mutex::new(Progress::NotBegun) }
+    pub(crate) fn new(tender: Arc<Tender>, volume: VolumeName, is_new: bool) -> Self {
+        Self { tender, volume, is_new, progress: Mutex::new(Progress::NotBegun) }
     }
 
     /// Reads the catalogs and tells their owners, unless that is done.
@@ -115,14 +117,15 @@ impl Recall {
             .filter(|(shard, news)| !news.changed.is_empty() && !recalls.shards.contains(shard))
             .map(|(shard, _)| shard)
             .collect();
-        if !missing.is_empty() && self.tender.epoch > Epoch(1) {
-            if let Err(error) = self.rebuild(owners, &recalls, &missing).await {
-                tracing::warn!(
-                    %error,
-                    "The missing catalogs could not be made from the objects: {error}; what is in the \
-                     bucket already may be sent once more"
-                );
-            }
+        if !missing.is_empty()
+            && !self.is_new
+            && let Err(error) = self.rebuild(owners, &recalls, &missing).await
+        {
+            tracing::warn!(
+                %error,
+                "The missing catalogs could not be made from the objects: {error}; what is in the \
+                 bucket already may be sent once more"
+            );
         }
         reconciled_at
     }

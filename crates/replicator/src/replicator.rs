@@ -9,6 +9,7 @@ use ultrasimple_core::Clock;
 use ultrasimple_sqlite::{CaptureOptions, Capturer};
 use ultrasimple_store::Store;
 
+use crate::epoch::Raised;
 use crate::node::{Halt, Node};
 use crate::options::ReplicatorOptions;
 use crate::scanner::Scanned;
@@ -134,7 +135,8 @@ impl Replicator {
 
     async fn start(&self) -> Result<(Node, Halt), RunError> {
         let options = &self.options;
-        let epoch = epoch::raise(&self.store, options.shards, &options.node).await?;
+        let Raised { epoch, is_new } =
+            epoch::raise(&self.store, options.shards, &options.node).await?;
         let halt = Halt::default();
         let plan = Plan {
             options: options.clone(),
@@ -143,6 +145,7 @@ impl Replicator {
             capturer: Arc::clone(&self.capturer),
             counters: Arc::clone(&self.counters),
             epoch,
+            is_new,
             halt: halt.clone(),
         };
         Ok((Node::spawn(plan).await?, halt))

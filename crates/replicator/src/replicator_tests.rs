@@ -1,227 +1,19 @@
 //! Whole cycles, step by step, on real databases and a directory store with faults on demand.
 
-use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+#[path = "replicator_tests/keeping.rs"]
+mod keeping;
+#[path = "replicator_tests/world.rs"]
+mod world;
 
-use async_trait::async_trait;
-use futures::stream::BoxStream;
-use tempfile::TempDir;
-use ultrasimple_core::{Hour, ObjectKey, Timestamp, object};
-use ultrasimple_store::{
-    Body, ByteRange, Capabilities, Condition, CountedStore, DirectoryStore, ListedObject, Object,
-    ObjectInfo, RequestCounts, StoreError, Stored,
-};
-use ultrasimple_testkit::bank::{self, Bank, BankOptions};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use ultrasimple_core::object;
 use ultrasimple_testkit::tree::Snapshot;
 
+use self::world::{Fault, Session, World, counts};
 use super::*;
 use crate::ReplicatorBuilder;
-
-/// A clock that stands still until it is turned.
-#[derive(Debug)]
-struct ManualClock(Mutex<(Timestamp, Duration)>);
-
-impl ManualClock {
-    fn at(time: &str) -> Arc<Self> {
-        Arc::new(Self(Mutex::new((time.parse().unwrap(), Duration::ZERO))))
-    }
-
-    fn advance(&self, by: Duration) {
-        let mut now = self.0.lock().unwrap();
-        *now = (now.0 + by, now.1 + by);
-    }
-
-    fn set_back(&self, by: Duration) {
-        let mut now = self.0.lock().unwrap();
-        now.0 -= by;
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        self.0.lock().unwrap().0
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.lock().unwrap().1
-    }
-}
-
-/// What goes wrong with the next writes of backups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    None,
-    Unavailable,
-    /// The write is done, but nobody learns of it.
-    LostReply,
-    Panic,
-    /// Never answers.
-    Hang,
-}
-
-#[derive(Debug)]
-struct FaultyStore {
-    inner: CountedStore<DirectoryStore>,
-    fault: Mutex<Fault>,
-    unconditional: AtomicBool,
-    hanging: AtomicUsize,
-}
-
-#[async_trait]
-impl Store for FaultyStore {
-    fn location(&self) -> &str {
-        self.inner.location()
-    }
-    fn max_key_bytes(&self) -> usize {
-        self.inner.max_key_bytes()
-    }
-    fn capabilities(&self) -> Capabilities {
-        let able = !self.unconditional.load(Ordering::SeqCst);
-        Capabilities { put_if_absent: able, put_if_matches: able }
-    }
-    async fn put(
-        &self,
-        key: &ObjectKey,
-        body: Body,
-        condition: Condition,
-    ) -> Result<Stored, StoreError> {
-        let fault = *self.fault.lock().unwrap();
-        if key.as_str().starts_with(".ultrasimple/") {
-            return self.inner.put(key, body, condition).await;
-        }
-        match fault {
-            Fault::None => self.inner.put(key, body, condition).await,
-            Fault::Unavailable => Err(StoreError::Unavailable("out of order".into())),
-            Fault::LostReply => {
-                self.inner.put(key, body, condition).await?;
-                Err(StoreError::UnknownOutcome("no answer".into()))
-            }
-            Fault::Panic => panic!("on purpose"),
-            Fault::Hang => {
-                self.hanging.fetch_add(1, Ordering::SeqCst);
-                std::future::pending().await
-            }
-        }
-    }
-    async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError> {
-        self.inner.get(key, range).await
-    }
-    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectInfo>, StoreError> {
-        self.inner.head(key).await
-    }
-    fn list(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-    ) -> BoxStream<'_, Result<ListedObject, StoreError>> {
-        self.inner.list(prefix, after)
-    }
-    async fn delete(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
-        self.inner.delete(keys).await
-    }
-    async fn time(&self) -> Result<Timestamp, StoreError> {
-        self.inner.time().await
-    }
-}
-
-struct World {
-    folder: TempDir,
-    store: Arc<FaultyStore>,
-    clock: Arc<ManualClock>,
-}
-
-impl World {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["data", "scratch"] {
-            std::fs::create_dir(folder.path().join(name)).unwrap();
-        }
-        let inner = DirectoryStore::open(&folder.path().join("bucket"), true).await.unwrap();
-        let store = Arc::new(FaultyStore {
-            inner: CountedStore::new(inner, Arc::default()),
-            fault: Mutex::new(Fault::None),
-            unconditional: AtomicBool::new(false),
-            hanging: AtomicUsize::new(0),
-        });
-        Self { folder, store, clock: ManualClock::at("2024-01-15T13:05:00Z") }
-    }
-
-    fn data(&self, name: &str) -> PathBuf {
-        self.folder.path().canonicalize().unwrap().join("data").join(name)
-    }
-
-    fn bank(&self, name: &str) -> Bank {
-        let mut bank = Bank::open(&self.data(name), &BankOptions::default()).unwrap();
-        bank.commit().unwrap();
-        bank
-    }
-
-    fn builder(&self) -> ReplicatorBuilder {
-        ReplicatorBuilder::default()
-            .pattern(self.data("*").to_str().unwrap())
-            .store(Arc::clone(&self.store) as Arc<dyn Store>)
-            .clock(Arc::clone(&self.clock) as Arc<dyn Clock>)
-            .scratch(self.folder.path().join("scratch"))
-            .shards(4)
-    }
-
-    async fn session(&self) -> Session {
-        Session::start(self.builder().build().unwrap()).await
-    }
-
-    fn fault(&self, fault: Fault) {
-        *self.store.fault.lock().unwrap() = fault;
-    }
-
-    fn requests(&self) -> RequestCounts {
-        self.store.inner.counts()
-    }
-
-    fn key(&self, stem: &str) -> PathBuf {
-        let hour = Hour::of(self.clock.now());
-        self.folder.path().join(format!("bucket/{stem}-{hour}.db.lz4"))
-    }
-
-    /// Restores the backup of this hour and proves the bank's invariant. Returns its number of commits.
-    fn restored(&self, stem: &str) -> i64 {
-        let object = std::fs::read(self.key(stem)).unwrap();
-        let mut image = Vec::new();
-        object::decode(&object[..], &mut image).unwrap();
-        bank::verify_image(&image).unwrap()
-    }
-}
-
-/// A replicator whose cycles are run one by one.
-struct Session {
-    replicator: Replicator,
-    node: Node,
-    halt: Halt,
-    last: Statistics,
-}
-
-impl Session {
-    async fn start(replicator: Replicator) -> Self {
-        let (node, halt) = replicator.start().await.unwrap();
-        let last = replicator.statistics();
-        Self { replicator, node, halt, last }
-    }
-
-    async fn cycle(&mut self) -> CycleReport {
-        let tree = self.node.tree().await.unwrap();
-        let begun = self.replicator.begin_cycle(&tree, &mut ScanNews::default()).await.unwrap();
-        tree.when_idle().await.unwrap();
-        self.replicator.end_cycle(&tree, begun, &mut self.last).await.unwrap()
-    }
-
-    async fn stop(self) {
-        self.replicator.stop(&self.node, Ok(())).await.unwrap();
-    }
-}
-
-fn counts(report: &CycleReport) -> (u64, u64, u64, u64) {
-    (report.changed, report.stored, report.unchanged, report.failed)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_databases_are_stored_and_unchanged_ones_cost_nothing() {
@@ -233,7 +25,7 @@ async fn changed_databases_are_stored_and_unchanged_ones_cost_nothing() {
     assert_eq!(world.restored("a"), a.commits());
     // Files written just now are looked at once more; after that, not at all.
     let before = (world.requests(), Snapshot::take(&world.data("")).unwrap());
-    for _ in 0..4 {
+    for _ in 0..3 {
         world.clock.advance(Duration::from_secs(15));
         assert_eq!(session.cycle().await.stored, 0);
     }
@@ -389,23 +181,18 @@ async fn a_second_daemon_makes_the_first_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_never_goes_back_in_time() {
+async fn the_state_of_a_database_is_stored_although_the_clock_was_set_back_within_the_hour() {
     let world = World::new().await;
     let mut bank = world.bank("a.db");
     let mut session = world.session().await;
     session.cycle().await;
-    let first = bank.commits();
     session.stop().await;
-    // The clock is set back within the hour, and the daemon restarts.
+    // The daemon restarts; what it stored last it knows by its tag, not by the time.
     world.clock.set_back(Duration::from_mins(2));
     bank.commit().unwrap();
     let mut session = world.session().await;
     let report = session.cycle().await;
-    assert_eq!((report.stored, report.failed, report.pending), (0, 1, 1));
-    assert_eq!(world.restored("a"), first);
-    // When the time is past that of the backup again, it goes on.
-    world.clock.advance(Duration::from_secs(121));
-    assert_eq!(session.cycle().await.stored, 1);
+    assert_eq!((report.stored, report.failed, report.pending), (1, 0, 0));
     assert_eq!(world.restored("a"), bank.commits());
 }
 

@@ -171,7 +171,8 @@ impl Shard {
             self.active.remove(&id);
             self.unsettled.remove(&id);
             let held = self.held.get(id);
-            self.ledger.gone(id, path, held.as_ref().map(|held| held.digest));
+            let fingerprint = held.as_ref().map(|held| (held.digest, held.backup.content));
+            self.ledger.gone(id, path, fingerprint);
             self.held.remove(id);
             if let Some(held) = held {
                 let absent = Absent { held, gone_since: Some(time), is_told: false };
@@ -320,12 +321,13 @@ impl Shard {
             let failing = active.get(&id).and_then(|active| active.failing.as_ref());
             let kept = failing.filter(|failing| failing.failure.kind == DAMAGED_KEPT);
             let is_sure = !unsettled.contains(&id);
-            let digest = held.digest(id).filter(|&d| is_sure && d != FingerprintDigest::NONE);
+            let held =
+                held.get(id).filter(|held| is_sure && held.digest != FingerprintDigest::NONE);
             Some(Change {
                 stem,
                 path,
                 stored: stored.clone(),
-                fingerprint: digest,
+                fingerprint: held.map(|held| (held.digest, held.backup.content)),
                 failed_check: kept.map(|failing| failing.failure.reason.as_str().into()),
                 gone_since: None,
             })
@@ -335,7 +337,7 @@ impl Shard {
                 stem: stem(&departed.path)?,
                 path: departed.path.clone(),
                 stored: departed.stored.clone(),
-                fingerprint: departed.digest,
+                fingerprint: departed.fingerprint,
                 failed_check: None,
                 // Since when, the absent tell.
                 gone_since: None,

@@ -2,6 +2,7 @@
 //! never taken for backed up when it is not, and all is backed up in the end.
 
 use proptest::prelude::*;
+use ultrasimple_core::catalog::Newest;
 use ultrasimple_core::{FileStamp, Fingerprint};
 
 use super::*;
@@ -17,14 +18,61 @@ fn content(version: u64) -> ContentHash {
 }
 
 fn stored(version: u64, settled: bool) -> Outcome {
-    let backup = LastBackup {
-        content: content(version),
-        hour: Hour::of(ultrasimple_core::Timestamp::UNIX_EPOCH),
-        etag: ETag(version.to_string().into()),
-        damage: None,
-        stored_at: Duration::ZERO,
+    let newest = Newest {
+        captured_at: Timestamp::UNIX_EPOCH,
+        blake3: content(version),
+        size: 8,
+        marked: None,
     };
-    Outcome::Stored { digest: digest(version), settled, backup }
+    let backup = StoredBackup { bytes: 9, etag: ETag(version.to_string().into()), newest };
+    Outcome::Stored { digest: digest(version), settled, backup, at: Duration::ZERO }
+}
+
+fn path_of(id: DatabaseId) -> SourcePath {
+    SourcePath::from_bytes(format!("/data/{id:?}.db").as_bytes())
+}
+
+fn stem_of(path: &SourcePath) -> KeyStem {
+    KeyStem::try_from(path.key_name()).unwrap()
+}
+
+fn identity(id: DatabaseId) -> Identity {
+    Identity::new(&path_of(id), &stem_of(&path_of(id)))
+}
+
+/// A scan sees this.
+fn see(
+    shard: &mut Shard,
+    changed: &[(DatabaseId, FingerprintDigest)],
+    gone: &[DatabaseId],
+    now: Duration,
+) {
+    let changed = changed.iter();
+    let news = News {
+        changed: changed
+            .map(|&(id, digest)| Changed { id, identity: identity(id), digest })
+            .collect(),
+        gone: gone
+            .iter()
+            .map(|&id| Gone { id, path: path_of(id), identity: identity(id) })
+            .collect(),
+    };
+    shard.observe(news, now, Timestamp::UNIX_EPOCH + now);
+}
+
+/// What the catalog would be told now.
+fn changes(shard: &mut Shard) -> Vec<Change> {
+    let place = |id| Some((path_of(id), stem_of(&path_of(id))));
+    let mut changes = shard.begin_write(place, |path| Some(stem_of(path)));
+    changes.sort_by(|a, b| a.stem.cmp(&b.stem));
+    changes
+}
+
+/// What a catalog says of a database whose newest backup has this version.
+fn recalled(id: DatabaseId, version: u64) -> Recalled {
+    let Outcome::Stored { digest, backup, at, .. } = stored(version, true) else { panic!() };
+    let held = Held { digest, backup: LastBackup::of(&backup, at) };
+    Recalled { identity: identity(id), held, gone_since: None }
 }
 
 fn failed(kind: &'static str) -> Outcome {
@@ -41,14 +89,14 @@ fn offered(shard: &mut Shard, now: Duration) -> Vec<DatabaseId> {
 fn a_change_is_offered_once_until_it_is_settled() {
     let mut shard = Shard::default();
     let id = test_id(1);
-    shard.observe(&[(id, digest(1))], &[], S(1));
+    see(&mut shard, &[(id, digest(1))], &[], S(1));
     assert_eq!(offered(&mut shard, S(1)), [id]);
-    shard.observe(&[(id, digest(1))], &[], S(2));
+    see(&mut shard, &[(id, digest(1))], &[], S(2));
     assert_eq!(offered(&mut shard, S(2)), []);
     shard.settle(id, stored(1, true), S(3));
-    shard.observe(&[(id, digest(1))], &[], S(4));
+    see(&mut shard, &[(id, digest(1))], &[], S(4));
     assert_eq!(offered(&mut shard, S(4)), [], "it is held");
-    shard.observe(&[(id, digest(2))], &[], S(5));
+    see(&mut shard, &[(id, digest(2))], &[], S(5));
     assert_eq!(offered(&mut shard, S(5)), [id]);
 }
 
@@ -56,7 +104,7 @@ fn a_change_is_offered_once_until_it_is_settled() {
 fn a_failure_is_retried_every_cycle_and_keeps_its_exposure() {
     let mut shard = Shard::default();
     let id = test_id(1);
-    shard.observe(&[(id, digest(1))], &[], S(10));
+    see(&mut shard, &[(id, digest(1))], &[], S(10));
     for attempt in 1..5 {
         assert_eq!(offered(&mut shard, S(10)), [id]);
         shard.settle(id, failed("busy"), S(10 + u64::from(attempt)));
@@ -64,7 +112,7 @@ fn a_failure_is_retried_every_cycle_and_keeps_its_exposure() {
         assert_eq!((failing.attempts, failing.since), (attempt, S(11)));
         let glance = shard.glance(S(60));
         assert_eq!((glance.pending, glance.failing, glance.exposure), (1, 1, S(50)));
-        shard.observe(&[], &[], S(20));
+        see(&mut shard, &[], &[], S(20));
     }
     assert_eq!(offered(&mut shard, S(20)), [id]);
     shard.settle(id, stored(1, true), S(20));
@@ -76,13 +124,13 @@ fn a_failure_is_retried_every_cycle_and_keeps_its_exposure() {
 fn a_change_during_the_upload_is_not_lost() {
     let mut shard = Shard::default();
     let id = test_id(1);
-    shard.observe(&[(id, digest(1))], &[], S(1));
+    see(&mut shard, &[(id, digest(1))], &[], S(1));
     offered(&mut shard, S(1));
-    shard.observe(&[(id, digest(2))], &[], S(2));
+    see(&mut shard, &[(id, digest(2))], &[], S(2));
     shard.settle(id, stored(1, true), S(3));
     assert_eq!(offered(&mut shard, S(3)), [id]);
     // The capture may already have seen what the scan saw.
-    shard.observe(&[(id, digest(3))], &[], S(4));
+    see(&mut shard, &[(id, digest(3))], &[], S(4));
     shard.settle(id, stored(3, true), S(5));
     assert_eq!(offered(&mut shard, S(5)), []);
 }
@@ -91,14 +139,14 @@ fn a_change_during_the_upload_is_not_lost() {
 fn an_unsettled_fingerprint_is_looked_at_again() {
     let mut shard = Shard::default();
     let id = test_id(1);
-    shard.observe(&[(id, digest(1))], &[], S(1));
+    see(&mut shard, &[(id, digest(1))], &[], S(1));
     offered(&mut shard, S(1));
     shard.settle(id, stored(1, false), S(2));
     assert_eq!(offered(&mut shard, S(2)), [], "in the next cycle, not in this one");
-    shard.observe(&[], &[], S(3));
+    see(&mut shard, &[], &[], S(3));
     assert_eq!(offered(&mut shard, S(3)), [id]);
     shard.settle(id, Outcome::Unchanged { digest: digest(1), settled: true }, S(4));
-    shard.observe(&[], &[], S(5));
+    see(&mut shard, &[], &[], S(5));
     assert_eq!(offered(&mut shard, S(5)), []);
 }
 
@@ -106,10 +154,10 @@ fn an_unsettled_fingerprint_is_looked_at_again() {
 fn the_least_interval_holds_back_but_never_drops() {
     let mut shard = Shard::default();
     let id = test_id(1);
-    shard.observe(&[(id, digest(1))], &[], S(0));
+    see(&mut shard, &[(id, digest(1))], &[], S(0));
     assert_eq!(shard.offers(S(0), S(60)).len(), 1);
     shard.settle(id, stored(1, true), S(0));
-    shard.observe(&[(id, digest(2))], &[], S(15));
+    see(&mut shard, &[(id, digest(2))], &[], S(15));
     assert_eq!(shard.offers(S(15), S(60)), []);
     assert_eq!(shard.glance(S(45)).exposure, S(30));
     assert_eq!(shard.offers(S(60), S(60)).len(), 1);
@@ -119,14 +167,16 @@ fn the_least_interval_holds_back_but_never_drops() {
 fn damage_is_told_until_a_good_backup() {
     let mut shard = Shard::default();
     let id = test_id(1);
-    shard.observe(&[(id, digest(1))], &[], S(1));
+    see(&mut shard, &[(id, digest(1))], &[], S(1));
     offered(&mut shard, S(1));
-    let Outcome::Stored { digest: d, settled, mut backup } = stored(1, true) else { panic!() };
-    backup.damage = Some("page 3".into());
-    shard.settle(id, Outcome::Stored { digest: d, settled, backup }, S(1));
+    let mut damaged = stored(1, true);
+    if let Outcome::Stored { backup, .. } = &mut damaged {
+        backup.newest.marked = Some("page 3".into());
+    }
+    shard.settle(id, damaged, S(1));
     assert_eq!(shard.glance(S(1)).failing, 1);
     assert!(shard.failing(id).unwrap().failure.reason.contains("page 3"));
-    shard.observe(&[(id, digest(2))], &[], S(2));
+    see(&mut shard, &[(id, digest(2))], &[], S(2));
     offered(&mut shard, S(2));
     shard.settle(id, stored(2, true), S(2));
     assert_eq!(shard.glance(S(2)).failing, 0);
@@ -136,13 +186,119 @@ fn damage_is_told_until_a_good_backup() {
 fn nothing_is_kept_of_what_is_gone() {
     let mut shard = Shard::default();
     let id = test_id(1);
-    shard.observe(&[(id, digest(1))], &[], S(1));
+    see(&mut shard, &[(id, digest(1))], &[], S(1));
     offered(&mut shard, S(1));
-    shard.observe(&[], &[id], S(2));
+    see(&mut shard, &[], &[id], S(2));
     shard.settle(id, stored(1, false), S(3));
-    shard.observe(&[], &[], S(4));
+    see(&mut shard, &[], &[], S(4));
     assert_eq!(offered(&mut shard, S(4)), []);
     assert_eq!(shard.glance(S(4)), Glance::default());
+}
+
+#[test]
+fn what_the_catalog_says_is_held_where_the_fingerprint_is_the_same() {
+    let mut shard = Shard::default();
+    let ids = [test_id(1), test_id(2), test_id(3)];
+    let since = Hour::of(Timestamp::UNIX_EPOCH);
+    shard.recall(vec![recalled(ids[0], 1), recalled(ids[1], 1)], Some(since));
+    let seen = [(ids[0], digest(1)), (ids[1], digest(2)), (ids[2], digest(1))];
+    see(&mut shard, &seen, &[], S(1));
+    let mut offers = shard.offers(S(1), Duration::ZERO);
+    offers.sort_by_key(|offer| offer.id);
+    let told: Vec<_> = offers.iter().map(|o| (o.id, o.last.is_some(), o.unsure_since)).collect();
+    assert_eq!(told, [(ids[1], true, Some(since)), (ids[2], false, Some(since))]);
+    assert_eq!(shard.untold().changes, 0, "nothing has been stored");
+    // Later ones nobody before can have stored.
+    let id = test_id(4);
+    see(&mut shard, &[(id, digest(1))], &[], S(2));
+    let offers = shard.offers(S(2), Duration::ZERO);
+    assert_eq!(offers[0].unsure_since, None);
+}
+
+#[test]
+fn a_database_that_comes_back_as_it_was_is_not_captured_again() {
+    let mut shard = Shard::default();
+    let id = test_id(1);
+    see(&mut shard, &[(id, digest(1))], &[], S(1));
+    offered(&mut shard, S(1));
+    shard.settle(id, stored(1, true), S(2));
+    assert_eq!(changes(&mut shard).len(), 1);
+    shard.written(&HashMap::new());
+    see(&mut shard, &[], &[id], S(3));
+    let absences = shard.untold_absences(Timestamp::UNIX_EPOCH);
+    assert_eq!(absences, HashMap::from([(identity(id), Timestamp::UNIX_EPOCH + S(3))]));
+    assert_eq!(shard.untold().changes, 1, "that it is gone");
+    shard.written(&absences);
+    assert_eq!(shard.untold().changes, 0);
+    see(&mut shard, &[(id, digest(1))], &[], S(4));
+    assert_eq!(offered(&mut shard, S(4)), []);
+    let changes = changes(&mut shard);
+    assert_eq!((changes.len(), changes[0].gone_since), (1, None), "that it is back");
+}
+
+#[test]
+fn databases_that_no_scan_shows_are_not_gone_where_most_are_missing() {
+    let mut shard = Shard::default();
+    let ids = [test_id(1), test_id(2), test_id(3)];
+    shard.recall(ids.map(|id| recalled(id, 1)).to_vec(), None);
+    see(&mut shard, &[(ids[0], digest(1))], &[], S(1));
+    assert!(shard.untold_absences(Timestamp::UNIX_EPOCH).is_empty(), "a lost mount?");
+    see(&mut shard, &[(ids[1], digest(1))], &[], S(2));
+    assert_eq!(shard.untold_absences(Timestamp::UNIX_EPOCH).len(), 1);
+}
+
+#[test]
+fn an_unsettled_fingerprint_is_not_told() {
+    let mut shard = Shard::default();
+    let id = test_id(1);
+    see(&mut shard, &[(id, digest(1))], &[], S(1));
+    offered(&mut shard, S(1));
+    shard.settle(id, stored(1, false), S(2));
+    assert_eq!(changes(&mut shard)[0].fingerprint, None);
+    see(&mut shard, &[], &[], S(3));
+    offered(&mut shard, S(3));
+    shard.settle(id, Outcome::Unchanged { digest: digest(1), settled: true }, S(4));
+    shard.written(&HashMap::new());
+    let changes = changes(&mut shard);
+    assert_eq!(changes[0].fingerprint, Some((digest(1), content(1))));
+    assert!(changes[0].stored.is_empty());
+}
+
+#[test]
+fn a_lost_backup_is_made_again_and_what_is_newer_than_the_catalog_is_not_lost() {
+    let mut shard = Shard::default();
+    let ids = [test_id(1), test_id(2)];
+    see(&mut shard, &ids.map(|id| (id, digest(1))), &[], S(1));
+    offered(&mut shard, S(1));
+    shard.settle(ids[0], stored(1, true), S(2));
+    changes(&mut shard);
+    shard.settle(ids[1], stored(1, true), S(2));
+    shard.written(&HashMap::new());
+    assert_eq!(shard.forget(|_, _| true, S(3)), 1);
+    let offers = shard.offers(S(3), Duration::ZERO);
+    assert_eq!((offers.len(), offers[0].id, &offers[0].last), (1, ids[0], &None));
+}
+
+#[test]
+fn a_failed_check_whose_capture_is_not_stored_is_told() {
+    let mut shard = Shard::default();
+    let id = test_id(1);
+    see(&mut shard, &[(id, digest(1))], &[], S(1));
+    offered(&mut shard, S(1));
+    shard.settle(id, stored(1, true), S(2));
+    changes(&mut shard);
+    shard.written(&HashMap::new());
+    see(&mut shard, &[(id, digest(2))], &[], S(3));
+    offered(&mut shard, S(3));
+    shard.settle(id, failed(DAMAGED_KEPT), S(3));
+    let told = changes(&mut shard);
+    assert_eq!(told[0].failed_check.as_deref(), Some(DAMAGED_KEPT));
+    assert_eq!(told[0].fingerprint, Some((digest(1), content(1))), "of what was stored");
+    shard.written(&HashMap::new());
+    see(&mut shard, &[], &[], S(4));
+    offered(&mut shard, S(4));
+    shard.settle(id, failed(DAMAGED_KEPT), S(4));
+    assert_eq!(shard.untold().changes, 0, "it is told once");
 }
 
 /// What may happen to one database, in any order.
@@ -182,7 +338,7 @@ proptest! {
                 Step::Commit => version += 1,
                 Step::Scan => {
                     let news = [(id, digest(version))];
-                    shard.observe(if seen == version { &[] } else { &news }, &[], now);
+                    see(&mut shard, if seen == version { &[] } else { &news }, &[], now);
                     seen = version;
                     if !offered(&mut shard, now).is_empty() {
                         prop_assert!(job.is_none(), "offered twice");

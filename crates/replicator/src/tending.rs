@@ -293,7 +293,9 @@ fn departures(catalog: &Catalog, gone: &HashMap<Identity, Timestamp>) -> Vec<Edi
                 stem: stem.clone(),
                 path: record.path.clone(),
                 stored: Vec::new(),
-                fingerprint: record.fingerprint,
+                fingerprint: record
+                    .fingerprint
+                    .zip(record.newest.as_ref().map(|newest| newest.blake3)),
                 failed_check: record.failed_check.clone(),
                 gone_since: Some(since),
             })

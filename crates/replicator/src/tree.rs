@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) capturer: Arc<Capturer>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) epoch: Epoch,
+    /// Nothing was in the bucket before this start.
+    pub(crate) is_new: bool,
     pub(crate) halt: Halt,
 }
 

@@ -7,7 +7,9 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ultrasimple_command_line::argv::{Flags, normalised};
 
 use crate::filter::Filter;
-use crate::{backups, catalog, connect, databases, generate, hold, prune, purge, status, verify};
+use crate::{
+    backups, catalog, connect, cost, databases, generate, hold, prune, purge, status, verify,
+};
 
 const EXAMPLES: &str = "\
 Every flag takes one dash or two, before or after the command. The settings of the bucket can also stand
@@ -82,6 +84,9 @@ pub(crate) enum Command {
     /// Print a manual page, or write all of them
     #[command(after_help = generate::MAN_EXAMPLES)]
     Man(generate::Man),
+    /// Reckon what backing up costs in a month: requests, storage, and what decides. Needs no bucket
+    #[command(after_help = cost::args::EXAMPLES)]
+    Cost(cost::args::Cost),
 }
 
 #[derive(Debug, Args)]
@@ -140,7 +145,7 @@ pub(crate) struct Request {
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, clap::Error> {
     let mut words = words.into_iter();
     let program = words.next().unwrap_or_else(|| "ultrasimple-ctl".into());
-    let mut command = connect::with_settings(Cli::command());
+    let mut command = Cli::command().args(connect::arguments());
     command.build();
     let normal = normalised(words, &Flags::of(&command));
     let matches = command.try_get_matches_from([program].into_iter().chain(normal))?;
@@ -162,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        connect::with_settings(Cli::command()).debug_assert();
+        Cli::command().args(connect::arguments()).debug_assert();
     }
 
     #[test]

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use clap::builder::OsStringValueParser;
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgMatches};
 use ultrasimple_command_line::layers;
 use ultrasimple_core::config::{
-    Context, Group, Origin, Problem, Problems, RawSettings, Secret, Setting, Settings,
-    StoreSettings,
+    Context, Origin, Problem, Problems, RawSettings, Secret, Setting, Settings, StoreSettings,
 };
 use ultrasimple_store::{Location, S3Options, Store};
 
@@ -24,64 +23,66 @@ const SETTINGS: [Setting; 6] = [
     Setting::Config,
 ];
 
-/// The settings of one command: what the daemon does by itself, this tool must do by the same rules.
-const OF_COMMANDS: [(&str, &[Setting]); 1] = [("prune", &[Setting::RetentionDays, Setting::Keep])];
-
-/// Adds the flags that are settings: to every command where the backups are, to some what else they go by.
-pub(crate) fn with_settings(command: Command) -> Command {
-    let command = command.args(SETTINGS.into_iter().map(|setting| argument(setting).global(true)));
-    OF_COMMANDS.into_iter().fold(command, |command, (name, settings)| {
-        let arguments = settings.iter().map(|&setting| argument(setting));
-        command.mut_subcommand(name, |command| command.args(arguments))
+/// The flags, for every command.
+pub(crate) fn arguments() -> impl Iterator<Item = Arg> {
+    SETTINGS.into_iter().map(|setting| {
+        let help = match setting {
+            Setting::Bucket => "Where the backups are: NAME, s3://NAME/prefix or file:///directory",
+            Setting::Config => "The daemon's TOML file, or one like it",
+            setting => setting.help(),
+        };
+        argument(setting, help, "Where the backups are").global(true)
     })
 }
 
-fn argument(setting: Setting) -> Arg {
-    let help = match setting {
-        Setting::Bucket => {
-            "Where the backups are: NAME, s3://NAME/prefix or file:///directory".to_owned()
-        }
-        Setting::Config => "The daemon's TOML file, or one like it".to_owned(),
-        setting => setting.help().to_owned(),
-    };
-    let heading = match setting.group() {
-        Group::Keep => Group::Keep.heading(),
-        _ => "Where the backups are",
-    };
+/// The flag of one of the daemon's settings.
+pub(crate) fn argument(setting: Setting, help: &str, heading: &'static str) -> Arg {
     let default = setting.default_word().map(|word| format!(" [default: {word}]"));
     let variable = format!("{} [env: {}]", default.unwrap_or_default(), setting.variable());
     Arg::new(setting.name())
         .long(setting.name())
         .value_name(setting.value_name())
         .value_parser(OsStringValueParser::new())
-        .help(help + &variable)
+        .help(help.to_owned() + &variable)
         .help_heading(heading)
 }
 
-/// The checked settings.
+/// The checked settings. `own` are the flags of the command that are settings, `matches` those of all commands.
 ///
 /// # Errors
 /// With everything that is wrong.
 pub(crate) fn settings(
+    own: RawSettings,
     matches: &ArgMatches,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Settings, Problems> {
-    let raw = layers::gather(flags(matches), variables);
+    let raw = layers::gather(own.over(flags(matches, &SETTINGS)), variables);
     Settings::check(&raw, &context())
 }
 
-fn flags(matches: &ArgMatches) -> RawSettings {
+/// All settings of the daemon, for a command that reaches no bucket and needs none. `own` are the flags of
+/// the command, `matches` those of all commands.
+///
+/// # Errors
+/// With everything that is wrong.
+pub(crate) fn settings_without_bucket(
+    own: RawSettings,
+    matches: &ArgMatches,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Settings, Problems> {
+    let mut raw = layers::gather(own.over(flags(matches, &SETTINGS)), variables);
+    // What needs no bucket.
+    raw.set(Setting::DryRun, Origin::Flag, vec!["true".to_owned()]);
+    Settings::check(&raw, &context())
+}
+
+/// What these flags say.
+pub(crate) fn flags(matches: &ArgMatches, settings: &[Setting]) -> RawSettings {
     let mut raw = RawSettings::default();
-    let (name, below) = matches.subcommand().unzip();
-    let of_command = OF_COMMANDS.into_iter().filter(|(command, _)| Some(*command) == name);
-    let of_command = of_command.flat_map(|(_, settings)| settings).copied();
-    for (setting, matches) in SETTINGS
-        .into_iter()
-        .map(|setting| (setting, Some(matches)))
-        .chain(of_command.map(|setting| (setting, below)))
-    {
-        let value = matches.and_then(|matches| matches.get_one::<OsString>(setting.name()));
-        let Some(value) = value else { continue };
+    for &setting in settings {
+        let Some(value) = matches.get_one::<OsString>(setting.name()) else {
+            continue;
+        };
         match value.to_str() {
             Some(word) => raw.set(setting, Origin::Flag, vec![word.to_owned()]),
             None => {

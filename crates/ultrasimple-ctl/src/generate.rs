@@ -57,7 +57,7 @@ enum Program {
 impl Program {
     fn command(self) -> clap::Command {
         match self {
-            Self::UltrasimpleCtl => connect::with_settings(Cli::command()),
+            Self::UltrasimpleCtl => Cli::command().args(connect::arguments()),
             Self::Ultrasimple => daemon::command(),
         }
     }

@@ -9,6 +9,7 @@ mod at;
 mod backups;
 mod catalog;
 mod connect;
+mod cost;
 mod databases;
 mod filter;
 mod find;
@@ -33,7 +34,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
-use ultrasimple_core::config::Settings;
+use ultrasimple_core::config::{RawSettings, Settings};
 use ultrasimple_core::{Clock, SystemClock};
 use ultrasimple_store::Store;
 
@@ -111,9 +112,14 @@ fn start(request: Request) -> anyhow::Result<Outcome> {
     match &cli.command {
         Command::Completions(args) => return generate::completions(args),
         Command::Man(args) => return generate::man(args),
+        Command::Cost(args) => return cost::run(args, &matches, std::env::vars_os(), cli.json),
         _ => {}
     }
-    let settings = connect::settings(&matches, std::env::vars_os())
+    let own = match &cli.command {
+        Command::Prune(args) => args.rules.0.clone(),
+        _ => RawSettings::default(),
+    };
+    let settings = connect::settings(own, &matches, std::env::vars_os())
         .map_err(|problems| Usage(format!("{problems}\nsee 'ultrasimple-ctl --help'")))?;
     let rule = match &cli.command {
         Command::Restore(args) => restore::rule(args, SystemClock.now())?,
@@ -164,8 +170,8 @@ async fn run(
         Command::Holds => hold::list(store, json).await,
         Command::Status => status::run(store, json).await,
         Command::Catalog(args) => catalog::run(store, args, json).await,
-        Command::Completions(args) => generate::completions(args),
-        Command::Man(args) => generate::man(args),
+        // Done already, without a store.
+        Command::Completions(_) | Command::Man(_) | Command::Cost(_) => Ok(Outcome::AllWell),
     }
 }
 

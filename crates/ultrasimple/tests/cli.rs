@@ -95,10 +95,6 @@ fn bad_words_are_refused_by_name() {
         (&["-once", "-put-budget", "9"], &["-put-budget has no meaning with -once"]),
         (&["-retention-days", "36501"], &["-retention-days \"36501\": it must be"]),
         (&["-keep", "daily"], &["-keep \"daily\": \"daily\" is not a rule"]),
-        (
-            &["-keep", "hourly=48", "-retention-days", "7"],
-            &["-retention-days has no meaning with hourly= in -keep"],
-        ),
         (&["-verify-percent-per-day", "-1"], &["-verify-percent-per-day \"-1\": it must be"]),
         (&["-reconcile-requests", "-1"], &["-reconcile-requests \"-1\": it must be"]),
         (&["-retention-days", "-30"], &["-retention-days \"-30\": it must be"]),

@@ -58,8 +58,9 @@ impl NonZeroKey {
     }
 
     fn get(self) -> u64 {
-        let Self([first], [a, b, c, d, e, f, g]) = self;
-        u64::from_le_bytes([first.get(), a, b, c, d, e, f, g])
+        let Self([first], rest) = self;
+        let rest = rest.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte));
+        rest << 8 | u64::from(first.get())
     }
 }
 

@@ -10,14 +10,16 @@ mod report;
 use std::collections::{BTreeSet, HashSet};
 
 use anyhow::Context;
+use clap::{ArgMatches, Command, FromArgMatches};
 use futures::{StreamExt, stream};
+use ultrasimple_core::config::{Group, RawSettings, Setting};
 use ultrasimple_core::retention::{RetentionRules, safe_now};
 use ultrasimple_core::{Catalog, CatalogKey, Clock, KeyStem, SystemClock, Timestamp, placement};
 use ultrasimple_keeper::{Holds, catalogs, prune};
 use ultrasimple_store::{Inventory, Store};
 
 use crate::progress::Progress;
-use crate::{Outcome, known};
+use crate::{Outcome, connect, known};
 use report::{Database, Report};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -48,6 +50,36 @@ pub(crate) struct Prune {
     /// thousand
     #[arg(long)]
     pub(crate) from_catalogs: bool,
+    #[command(flatten)]
+    pub(crate) rules: Rules,
+}
+
+/// The rules, which are settings of the daemon: so that this tool goes by the same ones.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules(pub(crate) RawSettings);
+
+const RULES: [Setting; 2] = [Setting::RetentionDays, Setting::Keep];
+
+impl clap::Args for Rules {
+    fn augment_args(command: Command) -> Command {
+        let heading = Group::Keep.heading();
+        command.args(RULES.map(|setting| connect::argument(setting, setting.help(), heading)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Rules {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(connect::flags(matches, &RULES)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// Shows or does it.

@@ -158,7 +158,7 @@ impl Bucket {
     }
 
     pub(crate) fn put_cluster_file(&self) {
-        let file = ClusterFile::first(SHARDS, "node-1".parse().unwrap());
+        let file = ClusterFile::first(SHARDS, "node-1".parse().unwrap(), Epoch(0));
         self.put_bytes(ClusterFile::key().as_str(), &file.to_bytes().unwrap());
     }
 

@@ -1,0 +1,329 @@
+//! Catalogs, retention, verification and comparison, over whole cycles and restarts.
+
+use ultrasimple_core::hold::Hold;
+use ultrasimple_core::{KeyStem, Timestamp};
+use ultrasimple_keeper::holds;
+
+use super::*;
+
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+fn stem(text: &str) -> KeyStem {
+    KeyStem::try_from(text.to_owned()).unwrap()
+}
+
+/// Lets the files' times be past for certain, by the real clock, so that fingerprints settle.
+async fn settle(world: &World, session: &mut Session) {
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_secs(15));
+        session.cycle().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_over_unchanged_databases_sends_nothing() {
+    let world = World::new().await;
+    for n in 0..10 {
+        drop(world.bank(&format!("t{n}.db")));
+    }
+    let mut session = world.session().await;
+    assert_eq!(session.cycle().await.stored, 10);
+    settle(&world, &mut session).await;
+    session.stop().await;
+    assert_eq!(world.catalog().await.len(), 10);
+    for hours in [0, 1, 30] {
+        world.clock.advance(HOUR * hours);
+        let before = world.requests();
+        let mut session = world.session().await;
+        let report = session.cycle_and_keep().await;
+        assert_eq!((report.databases, report.stored, report.unchanged), (10, 0, 0));
+        session.stop().await;
+        let after = world.requests();
+        if hours < 24 {
+            assert_eq!(after.puts - before.puts, 1, "the epoch");
+            let catalogs = world.object(".ultrasimple/v1/catalog/default");
+            let catalogs = std::fs::read_dir(catalogs).unwrap().count() as u64;
+            assert_eq!(after.gets - before.gets, 1 + catalogs, "the epoch, and each catalog");
+            assert_eq!(after.lists - before.lists, 1);
+        }
+    }
+    assert_eq!(world.backups().len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_only_what_changed_since_the_catalog_is_captured_and_what_is_there_is_not_sent()
+ {
+    let world = World::new().await;
+    let mut bank = world.bank("a.db");
+    for n in 0..5 {
+        drop(world.bank(&format!("t{n}.db")));
+    }
+    let mut session = world.session().await;
+    session.cycle().await;
+    settle(&world, &mut session).await;
+    world.clock.advance(Duration::from_mins(2));
+    session.cycle_and_keep().await;
+    assert_eq!(world.catalog().await.len(), 6, "soon after a first backup");
+    bank.commit().unwrap();
+    world.clock.advance(Duration::from_mins(1));
+    assert_eq!(session.cycle().await.stored, 1);
+    session.kill().await;
+    // The next start is in another hour: the backup is there under the hour before.
+    world.clock.advance(HOUR);
+    let backups = world.backups();
+    let mut session = world.session().await;
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.unchanged, report.failed), (0, 1, 0));
+    assert_eq!(world.backups(), backups);
+    settle(&world, &mut session).await;
+    session.stop().await;
+    let mut session = world.session().await;
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.unchanged), (0, 0), "the catalogs know it now");
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn catalogs_that_are_missing_or_damaged_are_made_again_and_nothing_is_sent_again() {
+    let world = World::new().await;
+    for n in 0..10 {
+        drop(world.bank(&format!("t{n}.db")));
+    }
+    let mut session = world.session().await;
+    session.cycle().await;
+    settle(&world, &mut session).await;
+    session.stop().await;
+    let whole = world.catalog().await;
+    let folder = world.object(".ultrasimple/v1/catalog/default");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files.collect();
+    let another = std::fs::read(&files[0]).unwrap();
+    for (n, path) in files.iter().enumerate() {
+        let bytes = std::fs::read(path).unwrap();
+        match n {
+            0 => std::fs::remove_file(path).unwrap(),
+            1 => std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap(),
+            2 => std::fs::write(path, b"something else").unwrap(),
+            _ => std::fs::write(path, &another).unwrap(),
+        }
+    }
+    world.clock.advance(2 * HOUR);
+    let backups = world.backups();
+    let mut session = world.session().await;
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.failed), (0, 0));
+    assert!(report.unchanged > 0, "their fingerprints were lost");
+    settle(&world, &mut session).await;
+    session.stop().await;
+    assert_eq!(world.backups(), backups);
+    let again = world.catalog().await;
+    let hours =
+        |catalog: &std::collections::BTreeMap<KeyStem, ultrasimple_core::catalog::Record>| {
+            let all = catalog.iter().map(|(stem, record)| (stem.clone(), record.hours.clone()));
+            all.collect::<Vec<_>>()
+        };
+    assert_eq!(hours(&again), hours(&whole));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_of_a_newer_version_is_not_written_over() {
+    let world = World::new().await;
+    let mut bank = world.bank("a.db");
+    let mut session = world.session().await;
+    session.cycle().await;
+    session.stop().await;
+    let folder = world.object(".ultrasimple/v1/catalog/default");
+    let path = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let mut newer = lz4_flex::frame::FrameEncoder::with_frame_info(
+        lz4_flex::frame::FrameInfo::new().content_checksum(true),
+        Vec::new(),
+    );
+    std::io::Write::write_all(&mut newer, b"{\"format\":2}\n").unwrap();
+    let newer = newer.finish().unwrap();
+    std::fs::write(&path, &newer).unwrap();
+    bank.commit().unwrap();
+    let mut session = world.session().await;
+    assert_eq!(session.cycle().await.stored, 1, "backups go on");
+    session.stop().await;
+    assert_eq!(std::fs::read(&path).unwrap(), newer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_deletes_what_was_replaced_long_ago_and_never_the_newest() {
+    let world = World::new().await;
+    let mut hot = world.bank("hot.db");
+    drop(world.bank("idle.db"));
+    drop(world.bank("gone.db"));
+    let mut held = world.bank("held.db");
+    let hold = Hold::new(stem("held"), Timestamp::UNIX_EPOCH, None);
+    holds::place(&*world.store, &hold).await.unwrap();
+    let mut session = world.session().await;
+    session.cycle().await;
+    for name in ["gone.db", "gone.db-wal", "gone.db-shm"] {
+        let _ = std::fs::remove_file(world.data(name));
+    }
+    // Two backups a day, for 40 days.
+    for _ in 0..80 {
+        world.clock.advance(DAY / 2);
+        hot.commit().unwrap();
+        held.commit().unwrap();
+        session.cycle_and_keep().await;
+    }
+    let backups = world.backups();
+    let count = |name: &str| backups.iter().filter(|key| key.starts_with(name)).count();
+    assert_eq!((count("idle"), count("gone"), count("held")), (1, 1, 81));
+    // 60 in 30 days, the one in force when they began, and perhaps one more by the hour.
+    assert!((60..=62).contains(&count("hot")), "{}", count("hot"));
+    assert_eq!(world.restored("hot"), hot.commits());
+    assert_eq!(session.replicator.statistics().keeping.deleted, 81 - count("hot") as u64);
+    session.stop().await;
+    assert_eq!(world.catalog().await[&stem("hot")].hours.len(), count("hot"));
+    let mut session = world.session().await;
+    assert!(world.catalog().await[&stem("gone")].gone_since.is_some());
+    // Released, the held ones go as well.
+    holds::release(&*world.store, &stem("held")).await.unwrap();
+    for _ in 0..3 {
+        world.clock.advance(DAY / 2);
+        session.cycle_and_keep().await;
+    }
+    let held = world.backups().iter().filter(|key| key.starts_with("held")).count();
+    assert!(held < 65, "{held}");
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_ahead_of_the_store_deletes_nothing() {
+    let world = World::new().await;
+    let mut bank = world.bank("a.db");
+    let mut session = world.session().await;
+    *world.store.time.lock().unwrap() = Some(world.clock.now());
+    session.cycle().await;
+    world.clock.advance(DAY);
+    *world.store.time.lock().unwrap() = Some(world.clock.now());
+    bank.commit().unwrap();
+    session.cycle_and_keep().await;
+    world.clock.advance(400 * DAY);
+    for _ in 0..3 {
+        world.clock.advance(HOUR);
+        session.cycle_and_keep().await;
+    }
+    assert_eq!(world.backups().len(), 2);
+    assert_eq!(session.replicator.statistics().keeping.deleted, 0);
+    // The store agrees at last.
+    for _ in 0..3 {
+        world.clock.advance(HOUR);
+        *world.store.time.lock().unwrap() = Some(world.clock.now());
+        session.cycle_and_keep().await;
+    }
+    assert_eq!(world.backups().len(), 1);
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_mount_deletes_nothing() {
+    let world = World::new().await;
+    let mut banks: Vec<_> = (0..4).map(|n| world.bank(&format!("t{n}.db"))).collect();
+    let mut session = world.session().await;
+    session.cycle().await;
+    world.clock.advance(DAY);
+    for bank in &mut banks {
+        bank.commit().unwrap();
+    }
+    session.cycle_and_keep().await;
+    assert_eq!(world.backups().len(), 8);
+    let away = world.folder.path().join("away");
+    std::fs::rename(world.data(""), &away).unwrap();
+    for _ in 0..50 {
+        world.clock.advance(DAY);
+        session.cycle_and_keep().await;
+    }
+    assert_eq!(world.backups().len(), 4, "the newest of each");
+    session.stop().await;
+    // Nor does a start at which nothing is there.
+    let mut session = world.session().await;
+    world.clock.advance(DAY);
+    session.cycle_and_keep().await;
+    assert_eq!(world.backups().len(), 4);
+    std::fs::rename(&away, world.data("")).unwrap();
+    world.clock.advance(HOUR);
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.failed), (0, 0), "all is as it was");
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_deleted_behind_our_back_is_noticed_and_made_again() {
+    let world = World::new().await;
+    drop(world.bank("a.db"));
+    drop(world.bank("b.db"));
+    let mut session = world.session().await;
+    session.cycle().await;
+    settle(&world, &mut session).await;
+    let backups = world.backups();
+    std::fs::remove_file(world.object(&backups[0])).unwrap();
+    // Unknown, and none of ours.
+    std::fs::write(world.object("x-20240101-000000.db.lz4"), b"a stranger's").unwrap();
+    for _ in 0..2 {
+        world.clock.advance(13 * HOUR);
+        session.cycle_and_keep().await;
+    }
+    let report = session.cycle().await;
+    assert_eq!(report.stored, 1, "{:?}", session.replicator.statistics());
+    let keeping = session.replicator.statistics().keeping;
+    assert_eq!((keeping.missing, keeping.foreign), (1, 1));
+    assert_eq!(world.backups().len(), 3);
+    assert!(world.object("x-20240101-000000.db.lz4").exists());
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupt_newest_backup_is_found_and_made_again_in_the_next_hour() {
+    let world = World::new().await;
+    let bank = world.bank("a.db");
+    let builder = world.builder().verify_percent_per_day(100.0);
+    let mut session = Session::start(builder.build().unwrap()).await;
+    session.cycle().await;
+    settle(&world, &mut session).await;
+    world.clock.advance(Duration::from_mins(2));
+    session.cycle_and_keep().await;
+    let key = world.key("a");
+    let mut bytes = std::fs::read(&key).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&key, &bytes).unwrap();
+    for _ in 0..3 {
+        world.clock.advance(13 * HOUR);
+        session.cycle_and_keep().await;
+    }
+    let statistics = session.replicator.statistics();
+    assert_eq!(statistics.keeping.verify_failures, 1, "{statistics:?}");
+    session.cycle().await;
+    let backups = world.backups();
+    assert_eq!(backups.len(), 2);
+    assert_eq!(world.restored_from(&backups[1]), bank.commits());
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_has_lost_all_but_the_backups_goes_on() {
+    let world = World::new().await;
+    for n in 0..5 {
+        drop(world.bank(&format!("t{n}.db")));
+    }
+    for _ in 0..3 {
+        let mut session = world.session().await;
+        session.cycle().await;
+        settle(&world, &mut session).await;
+        session.stop().await;
+    }
+    std::fs::remove_dir_all(world.object(".ultrasimple/v1")).unwrap();
+    let backups = world.backups();
+    world.clock.advance(HOUR);
+    let mut session = world.session().await;
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.unchanged, report.failed), (0, 5, 0));
+    session.stop().await;
+    assert_eq!(world.backups(), backups);
+    assert_eq!(world.catalog().await.len(), 5);
+}
