@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ultrasimple_command_line::argv::{Flags, normalised};
 
-use crate::connect;
-use crate::cost;
 use crate::filter::Filter;
+use crate::{
+    backups, catalog, connect, cost, databases, generate, hold, prune, purge, status, verify,
+};
 
 const EXAMPLES: &str = "\
 Every flag takes one dash or two, before or after the command. The settings of the bucket can also stand
@@ -50,34 +51,42 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// The bucket at a glance, and what needs attention
+    #[command(after_help = status::EXAMPLES)]
+    Status,
     /// List the databases that have backups
-    Databases(Databases),
+    Databases(databases::Databases),
     /// List the backups of one database: the hours held, the newest first
-    Backups(Backups),
+    Backups(backups::Backups),
     /// Restore one database, or all of them
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Restore),
+    /// Read backups back and prove that they can be restored
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::Verify),
+    /// Delete what retention gives up, or show what that is and why
+    #[command(after_help = prune::EXAMPLES)]
+    Prune(prune::Prune),
+    /// Delete all backups of a database, the last one included, for ever
+    #[command(after_help = purge::EXAMPLES)]
+    Purge(purge::Purge),
+    /// Keep all backups of a database until it is released: nothing deletes any
+    Hold(hold::Hold),
+    /// Let retention have the backups of a database again
+    Release(hold::Release),
+    /// List the databases that are held
+    Holds,
+    /// Make the catalogs anew, or print them
+    Catalog(catalog::Catalog),
+    /// Print a script that completes the flags and commands in a shell
+    #[command(after_help = generate::COMPLETIONS_EXAMPLES)]
+    Completions(generate::Completions),
+    /// Print a manual page, or write all of them
+    #[command(after_help = generate::MAN_EXAMPLES)]
+    Man(generate::Man),
     /// Reckon what backing up costs in a month: requests, storage, and what decides. Needs no bucket
     #[command(after_help = cost::args::EXAMPLES)]
     Cost(cost::args::Cost),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Databases {
-    /// Only those whose key stem or source path matches as a whole; '*' also matches '/'. One that begins
-    /// with '*' or '/' reads the databases' footers: a request each
-    #[arg(value_name = "GLOB", value_parser = Filter::parse)]
-    pub(crate) glob: Option<Filter>,
-    /// Show source paths: a request per database
-    #[arg(long)]
-    pub(crate) paths: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Backups {
-    /// A source path, a key stem, or the key of a backup
-    #[arg(value_name = "DB")]
-    pub(crate) database: OsString,
 }
 
 #[derive(Debug, Args)]

@@ -47,16 +47,17 @@ pub(crate) fn argument(setting: Setting, help: &str, heading: &'static str) -> A
         .help_heading(heading)
 }
 
-/// The checked settings of the store.
+/// The checked settings. `own` are the flags of the command that are settings, `matches` those of all commands.
 ///
 /// # Errors
 /// With everything that is wrong.
 pub(crate) fn settings(
+    own: RawSettings,
     matches: &ArgMatches,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<StoreSettings, Problems> {
-    let raw = layers::gather(flags(matches, &SETTINGS), variables);
-    Ok(Settings::check(&raw, &context())?.store)
+) -> Result<Settings, Problems> {
+    let raw = layers::gather(own.over(flags(matches, &SETTINGS)), variables);
+    Settings::check(&raw, &context())
 }
 
 /// All settings of the daemon, for a command that reaches no bucket and needs none. `own` are the flags of

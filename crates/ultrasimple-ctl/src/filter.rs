@@ -37,6 +37,11 @@ impl Filter {
         self.0.matches_with(stem.as_str(), OPTIONS)
     }
 
+    /// Whether the database of this stem and path is meant.
+    pub(crate) fn matches(&self, stem: &KeyStem, path: &SourcePath) -> bool {
+        self.matches_stem(stem) || self.matches_path(path)
+    }
+
     /// Whether it can match any source path at all: they begin with a slash. Where it cannot, no footer
     /// needs to be read to know.
     pub(crate) fn may_match_paths(&self) -> bool {

@@ -1,9 +1,10 @@
 //! Which database is meant: from what the operator wrote to the key stem of one database.
 //!
-//! A key names its database; a source path must be looked for, since only footers know paths. To keep
-//! requests few, the databases whose stem ends in the file's name are asked (the name is always the last
+//! A key names its database; a source path must be looked for. The catalogs are asked first: a few requests,
+//! and one more to see that the objects say the same. Where they do not know the path, footers are read. To
+//! keep requests few, the databases whose stem ends in the file's name are asked (the name is always the last
 //! part of a stem the replicator makes); only where none of them is it, all others are (objects that
-//! were copied by hand). Once there is a catalog, it can answer first.
+//! were copied by hand).
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -14,13 +15,21 @@ use anyhow::{Context, bail};
 use futures::StreamExt;
 use futures::stream;
 use ultrasimple_core::path::{encode, without_db};
-use ultrasimple_core::{BackupKey, Footer, Hour, KeyStem, SourcePath, Timestamp};
+use ultrasimple_core::{
+    BackupKey, Footer, Hour, KeyStem, ShardId, SourcePath, Timestamp, VolumeName, placement,
+};
+use ultrasimple_keeper::catalogs;
+use ultrasimple_store::inventory::{REMEMBERED_HOURS, of_database};
 use ultrasimple_store::{FetchError, Held, Inventory, Store, StoreError};
 
 use crate::complain;
+use crate::filter::Filter;
+use crate::known::{self, Known};
 
 /// Footers asked for at once.
 pub(crate) const LOOKS_IN_FLIGHT: usize = 64;
+/// Catalogs read at once, to find a path.
+const CATALOGS_IN_FLIGHT: usize = 8;
 /// So many databases of the right name are asked without further thought. Of more, only those whose
 /// stem has nothing that is not in the path.
 const MANY: usize = 1_000;
@@ -63,7 +72,7 @@ impl Wanted {
     }
 }
 
-/// The stem of the database that is meant. At a path, the whole bucket is listed.
+/// The stem of the database that is meant. At a path that no catalog knows, the whole bucket is listed.
 ///
 /// # Errors
 /// When there is none, or more than one.
@@ -71,8 +80,48 @@ pub(crate) async fn stem(store: &dyn Store, wanted: &Wanted) -> anyhow::Result<K
     match wanted {
         Wanted::Key(key) => Ok(key.stem.clone()),
         Wanted::Stem(stem) => Ok(stem.clone()),
-        Wanted::Path(path) => by_path(store, path).await,
+        Wanted::Path(path) => {
+            let found = by_catalogs(store, path).await?;
+            match found.as_slice() {
+                [] => by_path(store, path).await,
+                [(stem, _)] => Ok(stem.clone()),
+                several => bail!("{}", ambiguous(path, several)),
+            }
+        }
     }
+}
+
+/// The databases that the catalogs know at a path, and whose objects say the same. What cannot be found out
+/// here is found out by listing.
+async fn by_catalogs(
+    store: &dyn Store,
+    path: &SourcePath,
+) -> anyhow::Result<Vec<(KeyStem, Footer)>> {
+    let shards = known::cluster_file(store).await.ok().flatten().map(|file| file.shards);
+    let shard = |volume: &VolumeName| -> Option<ShardId> {
+        shards.map(|shards| placement::shard_of(volume, path, shards))
+    };
+    let keys = catalogs::list(store, None).await.unwrap_or_default();
+    let keys = keys.into_iter().filter(|key| shard(&key.volume).is_none_or(|s| s == key.shard));
+    let reads = keys.map(|key| async move {
+        let Ok(Some((catalog, _))) = catalogs::read(store, &key).await else { return Vec::new() };
+        let here = catalog.databases.into_iter().filter(|(_, record)| record.path == *path);
+        here.map(|(stem, _)| stem).collect::<Vec<_>>()
+    });
+    let stems: Vec<_> = stream::iter(reads).buffer_unordered(CATALOGS_IN_FLIGHT).concat().await;
+    let mut found = Vec::new();
+    for stem in stems {
+        let listed = of_database(store, &stem).await;
+        let listed = listed.with_context(|| format!("cannot list {}", store.location()))?;
+        let hours: Vec<_> = listed.iter().take(REMEMBERED_HOURS).map(|b| b.key.hour).collect();
+        match look(store, &stem, &hours).await {
+            Ok(look) if look.footer.path == *path => found.push((stem, look.footer)),
+            Ok(_) => {}
+            Err(error) if error.is_loss() => {}
+            Err(error) => bail!("cannot read a backup of {stem}: {error}"),
+        }
+    }
+    Ok(found)
 }
 
 async fn by_path(store: &dyn Store, path: &SourcePath) -> anyhow::Result<KeyStem> {
@@ -116,6 +165,15 @@ async fn by_path(store: &dyn Store, path: &SourcePath) -> anyhow::Result<KeyStem
     bail!(
         "{location} has no backup of {path}{hint}: see 'ultrasimple-ctl databases --paths', or name it \
          by its key"
+    )
+}
+
+/// Says that a stem has no backups, and what may be wrong.
+pub(crate) fn no_backups(store: &dyn Store, stem: &KeyStem) -> String {
+    format!(
+        "{} has no backups with the key stem {stem}: see 'ultrasimple-ctl databases'; a source path \
+         begins with '/'",
+        store.location()
     )
 }
 
@@ -191,14 +249,16 @@ async fn look(store: &dyn Store, stem: &KeyStem, hours: &[Hour]) -> Result<Look,
     Err(first_error.unwrap_or(FetchError::Missing))
 }
 
-/// The databases that a filter means, of a whole inventory. Reads footers only where paths may match.
+/// The databases that a filter means, of a whole inventory. Reads footers only where paths may match, and
+/// only of databases whose path is not `known`.
 ///
 /// # Errors
 /// When the store cannot be read.
 pub(crate) async fn matching(
     store: &dyn Store,
-    filter: Option<&crate::filter::Filter>,
+    filter: Option<&Filter>,
     at: Option<Timestamp>,
+    known: Option<&Known>,
 ) -> Result<Inventory, StoreError> {
     let prefix = filter.map_or("", |filter| filter.key_prefix());
     let mut inventory = Inventory::list(store, prefix, at).await?;
@@ -210,6 +270,10 @@ pub(crate) async fn matching(
     for (stem, held) in inventory.databases() {
         if filter.matches_stem(stem) {
             meant.insert(stem.clone());
+        } else if let Some(entry) = known.and_then(|known| known.get(stem)) {
+            if filter.matches_path(&entry.path) {
+                meant.insert(stem.clone());
+            }
         } else if filter.may_match_paths() {
             unsure.push((stem, held));
         }

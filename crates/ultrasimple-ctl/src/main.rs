@@ -1,22 +1,31 @@
-//! The operator's tool: looks into the bucket and restores from it.
+//! The operator's tool: looks into the bucket, restores from it, and keeps it in order.
 //!
 //! Parse, check, connect, do, say. It needs nothing but the bucket (R9): no daemon, no etcd, no local
-//! state. The decisions are pure ([`select`], [`restore`]'s plan, [`filter`], [`at`]); the rest reads
-//! footers and moves bytes.
+//! state. A module for each command, with its flags; [`find`] and [`known`] tell what there is. The decisions
+//! are pure ([`select`], [`restore`]'s plan, [`filter`], [`at`], and the keeper's); the rest moves bytes.
 
 mod args;
 mod at;
 mod backups;
+mod catalog;
 mod connect;
 mod cost;
 mod databases;
 mod filter;
 mod find;
+mod generate;
+mod hold;
+mod known;
+mod progress;
+mod prune;
+mod purge;
 mod restore;
 mod select;
 mod show;
+mod status;
 #[cfg(test)]
 mod testing;
+mod verify;
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -25,7 +34,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use ultrasimple_core::config::{RawSettings, Settings};
 use ultrasimple_core::{Clock, SystemClock};
+use ultrasimple_store::Store;
 
 use crate::args::{Cli, Command, Request};
 
@@ -35,6 +46,8 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// Exit status: some databases failed.
 const SOME_FAILED: u8 = 3;
+/// Exit status: nothing failed, but there are warnings.
+const WARNINGS: u8 = 4;
 /// What shells report for a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 /// For threads that still write when all is over; what they leave are temporary files at worst.
@@ -45,6 +58,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) enum Outcome {
     AllWell,
     SomeFailed,
+    SomeWarned,
     /// Nothing was achieved, and the user was told why.
     AllFailed,
     Interrupted,
@@ -75,9 +89,10 @@ fn main() -> ExitCode {
     match start(request) {
         Ok(Outcome::AllWell) => ExitCode::SUCCESS,
         Ok(Outcome::SomeFailed) => ExitCode::from(SOME_FAILED),
+        Ok(Outcome::SomeWarned) => ExitCode::from(WARNINGS),
         Ok(Outcome::AllFailed) => ExitCode::from(FAILED),
         Ok(Outcome::Interrupted) => {
-            complain("interrupted: what is not finished has left no file");
+            complain("interrupted: nothing is left half written; run it again to finish");
             ExitCode::from(INTERRUPTED)
         }
         Err(error) => {
@@ -93,10 +108,18 @@ fn main() -> ExitCode {
 
 fn start(request: Request) -> anyhow::Result<Outcome> {
     let Request { cli, matches } = request;
-    if let Command::Cost(args) = &cli.command {
-        return cost::run(args, &matches, std::env::vars_os(), cli.json);
+    // These need neither settings nor a bucket.
+    match &cli.command {
+        Command::Completions(args) => return generate::completions(args),
+        Command::Man(args) => return generate::man(args),
+        Command::Cost(args) => return cost::run(args, &matches, std::env::vars_os(), cli.json),
+        _ => {}
     }
-    let settings = connect::settings(&matches, std::env::vars_os())
+    let own = match &cli.command {
+        Command::Prune(args) => args.rules.0.clone(),
+        _ => RawSettings::default(),
+    };
+    let settings = connect::settings(own, &matches, std::env::vars_os())
         .map_err(|problems| Usage(format!("{problems}\nsee 'ultrasimple-ctl --help'")))?;
     let rule = match &cli.command {
         Command::Restore(args) => restore::rule(args, SystemClock.now())?,
@@ -112,18 +135,8 @@ fn start(request: Request) -> anyhow::Result<Outcome> {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let work = async {
-            let store = connect::open(&settings, parallel.max(find::LOOKS_IN_FLIGHT)).await?;
-            let store = store.as_ref();
-            match &cli.command {
-                Command::Databases(args) => databases::run(store, args, cli.json).await?,
-                Command::Backups(args) => backups::run(store, args, cli.json).await?,
-                // Done already, without a store.
-                Command::Cost(_) => {}
-                Command::Restore(args) => {
-                    return restore::run(store, args, rule, parallel, cli.json).await;
-                }
-            }
-            Ok(Outcome::AllWell)
+            let store = connect::open(&settings.store, parallel.max(find::LOOKS_IN_FLIGHT)).await?;
+            run(store.as_ref(), &cli, &settings, rule, parallel).await
         };
         // Dropping the work ends its downloads and removes its temporary files.
         tokio::select! {
@@ -136,10 +149,37 @@ fn start(request: Request) -> anyhow::Result<Outcome> {
     outcome
 }
 
-/// Databases restored at once.
+/// Does what was asked for.
+async fn run(
+    store: &dyn Store,
+    cli: &Cli,
+    settings: &Settings,
+    rule: select::Rule,
+    parallel: usize,
+) -> anyhow::Result<Outcome> {
+    let json = cli.json;
+    match &cli.command {
+        Command::Databases(args) => databases::run(store, args, json).await,
+        Command::Backups(args) => backups::run(store, args, json).await,
+        Command::Restore(args) => restore::run(store, args, rule, parallel, json).await,
+        Command::Verify(args) => verify::run(store, args, json).await,
+        Command::Prune(args) => prune::run(store, args, &settings.keep.retention, json).await,
+        Command::Purge(args) => purge::run(store, args, json).await,
+        Command::Hold(args) => hold::place(store, args, json).await,
+        Command::Release(args) => hold::release(store, args, json).await,
+        Command::Holds => hold::list(store, json).await,
+        Command::Status => status::run(store, json).await,
+        Command::Catalog(args) => catalog::run(store, args, json).await,
+        // Done already, without a store.
+        Command::Completions(_) | Command::Man(_) | Command::Cost(_) => Ok(Outcome::AllWell),
+    }
+}
+
+/// Databases or backups worked on at once.
 fn parallel(cli: &Cli) -> usize {
     let given = match &cli.command {
         Command::Restore(args) => args.parallel,
+        Command::Verify(args) => return args.parallel(),
         _ => None,
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

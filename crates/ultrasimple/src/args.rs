@@ -6,10 +6,10 @@
 
 use std::ffi::OsString;
 
-use clap::builder::OsStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 use ultrasimple_command_line::argv::{Flags, normalised};
+use ultrasimple_command_line::daemon;
 use ultrasimple_core::config::{Origin, Problem, RawSettings, Setting};
 
 use crate::help;
@@ -40,21 +40,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request
 }
 
 fn command() -> Command {
-    let command = Command::new("ultrasimple")
-        .version(env!("CARGO_PKG_VERSION"))
-        .override_usage("ultrasimple -bucket BUCKET [-pattern GLOB]… [-FLAG VALUE]…")
-        .override_help(help::text());
-    Setting::ALL.iter().fold(command, |command, &setting| command.arg(argument(setting)))
-}
-
-fn argument(setting: Setting) -> Arg {
-    let arg =
-        Arg::new(setting.name()).long(setting.name()).value_parser(OsStringValueParser::new());
-    if setting.is_switch() {
-        return arg.num_args(0..=1).require_equals(true).default_missing_value("true");
-    }
-    let repeat = if setting.is_repeatable() { ArgAction::Append } else { ArgAction::Set };
-    arg.action(repeat).value_name(setting.value_name())
+    daemon::command().override_help(help::text())
 }
 
 fn settings(matches: &ArgMatches) -> RawSettings {

@@ -12,7 +12,7 @@ use ultrasimple_core::{CheckResult, Footer, KeyStem};
 use ultrasimple_sqlite::{CheckLevel, InstallOptions, Installation, check_file};
 use ultrasimple_store::{FetchError, Store};
 
-use super::progress::Progress;
+use crate::progress::Progress;
 use crate::select::{NoPick, Pick, Rule, Search, Verdict};
 
 const BUFFER: usize = 256 * 1_024;

@@ -12,11 +12,11 @@ use ultrasimple_core::{KeyStem, SourcePath, Timestamp};
 use ultrasimple_store::Store;
 
 use super::act::{self, How, blocking};
-use super::progress::Progress;
 use super::report::{Backup, Counts, Line, Result as Came};
 use super::{place, plan};
 use crate::filter::Filter;
 use crate::find::{self, LOOKS_IN_FLIGHT};
+use crate::progress::Progress;
 use crate::select::{Pick, Rule, Search};
 use crate::{Outcome, complain, show};
 
@@ -110,7 +110,7 @@ async fn choose(
     progress: &Progress,
 ) -> anyhow::Result<(Chosen, Vec<Line>)> {
     let (location, rule) = (store.location(), task.rule);
-    let inventory = find::matching(store, task.filter, rule.at).await;
+    let inventory = find::matching(store, task.filter, rule.at, None).await;
     let inventory = inventory.with_context(|| format!("cannot list {location}"))?;
     let total = inventory.databases().len();
     if total == 0 {

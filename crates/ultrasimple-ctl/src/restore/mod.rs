@@ -8,7 +8,6 @@ mod all;
 mod one;
 mod place;
 mod plan;
-mod progress;
 mod report;
 
 use ultrasimple_core::Timestamp;

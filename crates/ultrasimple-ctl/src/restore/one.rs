@@ -8,9 +8,9 @@ use serde::Serialize;
 use ultrasimple_store::{Store, inventory};
 
 use super::act::{self, How};
-use super::progress::Progress;
 use super::report::{self, Line};
 use crate::find::{self, Wanted};
+use crate::progress::Progress;
 use crate::select::{Rule, Search};
 use crate::{Outcome, Usage, complain, show};
 
@@ -84,10 +84,7 @@ async fn search(store: &dyn Store, wanted: &Wanted, rule: Rule) -> anyhow::Resul
             }
             Ok(Search::among(stem, hours, rule))
         }
-        _ if listed.is_empty() => bail!(
-            "{location} has no backups with the key stem {stem}: see 'ultrasimple-ctl databases'; a \
-             source path begins with '/'"
-        ),
+        _ if listed.is_empty() => bail!("{}", find::no_backups(store, &stem)),
         // Hours that begin after the time asked for cannot hold an early enough capture.
         _ => {
             let early = |hour: &ultrasimple_core::Hour| rule.at.is_none_or(|at| hour.start() <= at);

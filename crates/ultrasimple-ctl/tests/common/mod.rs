@@ -1,7 +1,7 @@
 //! A bucket made by hand, databases to put into it, and the tool to try on it.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,18 @@ use std::process::Command;
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
+use ultrasimple_core::catalog::Record;
+use ultrasimple_core::cluster_file::ClusterFile;
 use ultrasimple_core::footer::FooterFields;
 use ultrasimple_core::{
-    BackupKey, CheckResult, Epoch, Footer, Hour, KeyStem, ShardId, SourcePath, Timestamp, object,
+    BackupKey, Catalog, CatalogKey, CheckResult, Epoch, Footer, Hour, KeyStem, ShardId, SourcePath,
+    Timestamp, object,
 };
+use ultrasimple_keeper::{Author, rebuild};
+use ultrasimple_store::DirectoryStore;
+
+/// Into how many shards the volumes of a bucket with catalogs are divided.
+pub(crate) const SHARDS: u32 = 4;
 
 /// A directory store made by hand: a key's components are its path.
 pub(crate) struct Bucket {
@@ -43,6 +51,13 @@ pub(crate) fn backup(stem: &str, path: &str, captured_at: &str) -> Backup {
         check: CheckResult::Passed,
         image: image(&format!("{stem} {captured_at}")),
     }
+}
+
+/// So many hours before now.
+pub(crate) fn hours_ago(hours: i64) -> String {
+    use ultrasimple_core::Clock;
+    let now = ultrasimple_core::SystemClock.now().as_second();
+    Timestamp::from_second(now - hours * 3_600).unwrap().to_string()
 }
 
 /// A database with one row.
@@ -124,6 +139,76 @@ impl Bucket {
         fs::write(path, bytes).unwrap();
     }
 
+    /// Damages the content of an object, but not its footer.
+    pub(crate) fn damage(&self, key: &str) {
+        let path = self.object_path(key);
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 3;
+        bytes[middle] ^= 0xff;
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// Removes an object behind the back of all who know it.
+    pub(crate) fn lose(&self, key: &str) {
+        fs::remove_file(self.object_path(key)).unwrap();
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.object_path(key).exists()
+    }
+
+    pub(crate) fn put_cluster_file(&self) {
+        let file = ClusterFile::first(SHARDS, "node-1".parse().unwrap(), Epoch(0));
+        self.put_bytes(ClusterFile::key().as_str(), &file.to_bytes().unwrap());
+    }
+
+    /// Makes the cluster file, and the catalogs of what is there now.
+    pub(crate) fn with_catalogs(self) -> Self {
+        self.put_cluster_file();
+        let root = self.folder.path().join("bucket");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store = DirectoryStore::open(&root, false).await.unwrap();
+            let author = Author {
+                node: "node-1".parse().unwrap(),
+                epoch: Some(Epoch(1)),
+                shards: SHARDS,
+                now: "2024-01-15T15:00:00Z".parse().unwrap(),
+                is_final: false,
+            };
+            let rebuilt = rebuild::rebuild(&store, &author, |_| true).await.unwrap();
+            assert!(rebuilt.failed.is_empty(), "{rebuilt:?}");
+        });
+        self
+    }
+
+    pub(crate) fn catalogs(&self) -> Vec<Catalog> {
+        let root = self.folder.path().join("bucket");
+        let keys = files(&root).into_iter().filter_map(|key| CatalogKey::parse(&key));
+        let read = |key: CatalogKey| {
+            let bytes = fs::read(root.join(key.object_key().as_str())).unwrap();
+            Catalog::parse(&bytes, &key).unwrap()
+        };
+        keys.map(read).collect()
+    }
+
+    /// What the catalogs say of a database.
+    pub(crate) fn record(&self, stem: &str) -> Option<Record> {
+        let stem = KeyStem::try_from(stem.to_owned()).unwrap();
+        self.catalogs().into_iter().find_map(|mut catalog| catalog.databases.remove(&stem))
+    }
+
+    /// Changes what the catalogs say of a database.
+    pub(crate) fn edit_record(&self, stem: &str, edit: impl Fn(&mut Record)) {
+        let stem = KeyStem::try_from(stem.to_owned()).unwrap();
+        for mut catalog in self.catalogs() {
+            let Some(record) = catalog.databases.get_mut(&stem) else { continue };
+            edit(record);
+            let key = catalog.key.object_key();
+            self.put_bytes(key.as_str(), &catalog.to_bytes().unwrap());
+        }
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("file://{}", self.folder.path().join("bucket").display())
     }
@@ -137,6 +222,41 @@ impl Bucket {
     /// Runs the tool on this bucket.
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
         Ran::of(self.command().arg("-bucket").arg(self.url()).args(args))
+    }
+
+    /// Runs the tool on a terminal of 80 columns, on which somebody types. What it says comes back as stdout.
+    pub(crate) fn on_terminal(&self, args: &[&str], typed: &str) -> Ran {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        use std::io::{Read, Write};
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let size = rustix::termios::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&master, size).unwrap();
+        let terminal = || fs::File::options().read(true).write(true).open(&name).unwrap();
+        let mut command = self.command();
+        command.arg("-bucket").arg(self.url()).args(args).env("TERM", "xterm");
+        command.stdin(terminal()).stdout(terminal()).stderr(terminal());
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let mut master = fs::File::from(master);
+        master.write_all(typed.as_bytes()).unwrap();
+        let mut output = Vec::new();
+        let mut buffer = [0; 4_096];
+        // The end of a terminal whose other side is closed is an error.
+        while let Ok(count @ 1..) = master.read(&mut buffer) {
+            output.extend_from_slice(&buffer[..count]);
+        }
+        let status = child.wait().unwrap().code().unwrap_or(-1);
+        let output = String::from_utf8(output).unwrap().replace("\r\n", "\n");
+        // What is there in the end, where a progress bar was before it.
+        let last = |line: &str| {
+            let line = line.rsplit('\r').next().unwrap_or_default();
+            line.rsplit("\x1b[2K").next().unwrap_or_default().to_owned() + "\n"
+        };
+        let stdout: String = output.lines().map(last).collect();
+        Ran { status, stdout, stderr: String::new() }
     }
 
     /// Runs the tool and reads its JSON document.

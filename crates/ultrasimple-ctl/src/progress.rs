@@ -34,6 +34,18 @@ impl Progress {
         self.0.set_length(bytes);
     }
 
+    /// Begins to count things.
+    pub(crate) fn counting(&self, things: u64) {
+        self.style("{bar:30} {pos}/{len} {eta} {msg}");
+        self.0.reset();
+        self.0.set_length(things);
+    }
+
+    /// One more of them is done.
+    pub(crate) fn one(&self) {
+        self.0.inc(1);
+    }
+
     /// So many more bytes are there.
     pub(crate) fn bytes(&self, count: u64) {
         self.0.inc(count);
