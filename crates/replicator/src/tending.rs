@@ -209,7 +209,7 @@ impl Tender {
     }
 
     fn tell(&self, report: &PruneReport) {
-        let PruneReport { deleted, failed, unproven, refused, .. } = report;
+        let PruneReport { deleted, failed, unproven, deferred, refused, .. } = report;
         self.counters.pruned(deleted.len(), failed.len(), unproven.len());
         if !deleted.is_empty() {
             let count = deleted.len();
@@ -224,6 +224,9 @@ impl Tender {
         }
         for (key, why) in unproven {
             tracing::warn!(%key, "{key} is old enough to be deleted, but {why}: it is left alone");
+        }
+        for (key, why) in deferred {
+            tracing::info!(%key, "{key} is old enough to be deleted, but stays for now: {why}");
         }
         for (stem, why) in refused {
             tracing::error!(%stem, "Nothing of {stem} is deleted: {why}");
@@ -254,6 +257,10 @@ impl Tender {
                 Verdict::Ok => None,
                 Verdict::Warning(why) => {
                     tracing::warn!(%key, "The backup {key}: {why}");
+                    if verified.footer.is_none() {
+                        // It could not be judged.
+                        continue;
+                    }
                     None
                 }
                 Verdict::Failure(why) => {
@@ -262,12 +269,11 @@ impl Tender {
                 }
             };
             let (stem, hour) = (stem.clone(), held.hour);
-            let is_gone = verified.etag.is_none()
-                && matches!(self.store.head(&key.object_key()).await, Ok(None));
-            edits.push(if is_gone {
-                Edit::Gone { stem, hour }
-            } else {
-                Edit::Verified { stem, hour, etag: held.etag.clone(), at, fault }
+            edits.push(match verified.etag {
+                // Stored since the catalog was read, or by somebody else: good, or not the one that was there.
+                Some(etag) if etag != held.etag && fault.is_some() => Edit::Gone { stem, hour },
+                Some(etag) => Edit::Verified { stem, hour, etag, at, fault },
+                None => Edit::Gone { stem, hour },
             });
         }
         edits.push(Edit::VerifiedAt(self.clock.now()));
@@ -307,7 +313,7 @@ fn departures(catalog: &Catalog, gone: &HashMap<Identity, Timestamp>) -> Vec<Edi
 /// What is the newest of each database.
 pub(crate) fn newest(catalog: &Catalog) -> HashMap<Identity, (Hour, bool)> {
     let newest = catalog.databases.iter().filter_map(|(stem, record)| {
-        let held = record.newest_hour().filter(|held| held.foreign.is_none())?;
+        let held = record.newest_own()?;
         Some((Identity::new(&record.path, stem), (held.hour, held.fault.is_some())))
     });
     newest.collect()
@@ -315,10 +321,10 @@ pub(crate) fn newest(catalog: &Catalog) -> HashMap<Identity, (Hour, bool)> {
 
 /// The newest backups that are to be verified next.
 fn candidates(catalog: &Catalog, count: u64) -> Vec<(&KeyStem, &Record, &HeldHour)> {
-    let newest = catalog.databases.iter().filter_map(|(stem, record)| {
-        let held = record.newest_hour().filter(|held| held.foreign.is_none())?;
-        Some((stem, record, held))
-    });
+    let newest = catalog
+        .databases
+        .iter()
+        .filter_map(|(stem, record)| Some((stem, record, record.newest_own()?)));
     let mut newest: Vec<_> = newest.collect();
     newest.sort_by_key(|(_, _, held)| (held.verified_at, held.hour));
     newest.truncate(usize::try_from(count).unwrap_or(usize::MAX));
