@@ -101,10 +101,6 @@ impl Store for Faulty {
         self.inner.requests()
     }
 
-    async fn time(&self) -> Result<Timestamp, StoreError> {
-        self.inner.time().await
-    }
-
     async fn put(
         &self,
         key: &ObjectKey,
