@@ -10,7 +10,6 @@ use ultrasimple_core::Timestamp;
 use ultrasimple_store::RequestCounts;
 
 use crate::bill::{Meter, ProjectedMonth};
-
 use crate::keeping::{Keeping, KeepingCounters, Kept};
 
 /// Counted by uploads as they happen.
