@@ -20,8 +20,12 @@ Examples:
   ultrasimple-ctl -bucket my-backups backups /data/acme/databases/users/branches/main/tenants/t1.db
   ultrasimple-ctl -bucket my-backups restore acme/users/main/t1/t1 -o t1.db --at '2h ago'
   ultrasimple-ctl -bucket file:///srv/backups restore --all --to /restored --match '/data/acme/*'
+  ultrasimple-ctl -bucket my-backups status
+  ultrasimple-ctl -bucket my-backups verify --sample 1%
+  ultrasimple-ctl -config /etc/ultrasimple.toml prune -dry-run
 
-Exit status: 0 all well, 1 nothing could be done, 2 wrong usage, 3 some databases failed.";
+Exit status: 0 all well, 1 nothing could be done, 2 wrong usage, 3 some databases failed or need attention,
+4 verify: the worst is a WARNING.";
 
 const RESTORE_EXAMPLES: &str = "\
 DB is a source path (/data/…/t1.db), a key stem (acme/users/main/t1/t1) or the key of one backup
@@ -37,8 +41,8 @@ Examples:
   ultrasimple-ctl -bucket my-backups restore --all --to /restored --at '1d ago'
   ultrasimple-ctl -bucket my-backups restore --all --to /restored --match 'acme/*' --json";
 
-/// Looks into the bucket of the Ultra-Simple Replicator and restores from it. Needs nothing but the
-/// bucket.
+/// Looks into the bucket of the Ultra-Simple Replicator, restores from it, and keeps it in order. Needs
+/// nothing but the bucket.
 #[derive(Debug, Parser)]
 #[command(name = "ultrasimple-ctl", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {

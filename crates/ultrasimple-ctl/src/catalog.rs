@@ -117,7 +117,11 @@ async fn make(store: &dyn Store, args: &Rebuild, json: bool) -> anyhow::Result<O
             .map(|(key, reason)| Failed { key: key.object_key().to_string(), reason })
             .collect(),
     };
-    let all_well = document.unreadable.is_empty() && document.catalogs_failed.is_empty();
+    let outcome = match (document.catalogs_failed.is_empty(), document.catalogs_written) {
+        (false, 0) => Outcome::AllFailed,
+        (true, _) if document.unreadable.is_empty() => Outcome::AllWell,
+        _ => Outcome::SomeFailed,
+    };
     if json {
         show::print_json(&document)?;
     } else {
@@ -129,10 +133,10 @@ async fn make(store: &dyn Store, args: &Rebuild, json: bool) -> anyhow::Result<O
         }
         let Document { backups, databases, catalogs_written, .. } = document;
         show::print(&format!(
-            "{backups} backups of {databases} databases are in the catalogs; {catalogs_written} written\n"
+            "{backups} backups of {databases} databases found; {catalogs_written} catalogs written\n"
         ))?;
     }
-    Ok(if all_well { Outcome::AllWell } else { Outcome::SomeFailed })
+    Ok(outcome)
 }
 
 async fn print(store: &dyn Store, args: &Show, json: bool) -> anyhow::Result<Outcome> {

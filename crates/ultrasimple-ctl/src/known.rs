@@ -233,7 +233,7 @@ pub(crate) fn warn(unusable: &BTreeMap<CatalogKey, String>) {
 /// When it cannot be read.
 pub(crate) async fn cluster_file(store: &dyn Store) -> anyhow::Result<Option<ClusterFile>> {
     let key = ClusterFile::key();
-    let cannot = || format!("cannot read {key}");
+    let cannot = || format!("cannot read {key} in {}", store.location());
     let Some(object) = store.get(&key, ByteRange::Full).await.with_context(cannot)? else {
         return Ok(None);
     };

@@ -79,6 +79,71 @@ fn only_the_right_to_read_is_needed() {
     run(&STRANGER, &["databases"]).failed(1, &[&bucket, "cannot list"]);
 }
 
+/// The tool for somebody, on a bucket of the server.
+fn run_as(
+    folder: &Bucket,
+    server: &SeaweedFs,
+    bucket: &str,
+    login: &ultrasimple_testkit::seaweed::Login,
+    args: &[&str],
+) -> Ran {
+    let mut command = folder.command();
+    command
+        .env("ULTRASIMPLE_ENDPOINT_URL", server.endpoint())
+        .env("ULTRASIMPLE_ACCESS_KEY", login.access_key)
+        .env("ULTRASIMPLE_SECRET_KEY", login.secret_key)
+        .args(["-bucket", &format!("s3://{bucket}/team/a")])
+        .args(args);
+    Ran::of(&mut command)
+}
+
+#[test]
+fn a_bucket_is_kept_in_order() {
+    let (server, folder) = (SeaweedFs::shared(), Bucket::new());
+    let bucket = server.create_bucket();
+    let mut backups = Vec::new();
+    for days in [50, 40, 39, 2] {
+        backups.push(backup("acme/t1", "/data/t1.db", &common::hours_ago(days * 24)));
+    }
+    backups.push(backup("acme/t2", "/data/t2.db", &common::hours_ago(48)));
+    put_all(server, &bucket, &backups);
+    let run = |login, args: &[&str]| run_as(&folder, server, &bucket, login, args);
+    run(&READER, &["status"]).well();
+    run(&READER, &["catalog", "rebuild", "--shards", "4"]).failed(1, &["could not be written"]);
+    run(&ADMIN, &["catalog", "rebuild", "--shards", "4"]).well();
+    let status = run(&READER, &["status"]);
+    assert!(status.well().stdout.contains("backups       5, "), "{status:?}");
+    assert!(
+        run(&READER, &["databases", "--from-catalogs"]).well().stdout.contains("2 databases, ")
+    );
+    // Who may only read can verify, and is told that nothing was recorded.
+    let verified = run(&READER, &["verify", "--all-hours"]);
+    assert!(verified.well().stdout.contains(": 5 OK"), "{verified:?}");
+    assert!(verified.stderr.contains("--no-record"), "{verified:?}");
+    assert_eq!(run(&READER, &["verify", "--no-record"]).well().stderr, "");
+    assert_eq!(run(&ADMIN, &["verify", "--all-hours"]).well().stderr, "");
+    run(&READER, &["hold", "acme/t1"]).failed(1, &["cannot hold acme/t1"]);
+    run(&ADMIN, &["hold", "/data/t1.db", "--reason", "legal"]).well();
+    assert!(run(&ADMIN, &["prune"]).well().stdout.starts_with("DATABASE"));
+    assert!(run(&READER, &["holds"]).well().stdout.contains("legal"));
+    run(&ADMIN, &["release", "acme/t1"]).well();
+    let pruned = run(&READER, &["prune"]);
+    pruned.failed(3, &[]);
+    assert!(
+        pruned.stdout.contains("FAILED") && pruned.stdout.contains("NOT DELETED"),
+        "{pruned:?}"
+    );
+    let pruned = run(&ADMIN, &["prune"]);
+    assert!(pruned.well().stdout.contains("deleted 2 backups ("), "{pruned:?}");
+    run(&READER, &["purge", "acme/t2", "--yes"]).failed(1, &["could not be deleted"]);
+    let purged = run(&ADMIN, &["purge", "acme/t2", "--yes"]);
+    assert!(purged.well().stdout.contains("deleted 1 backup ("), "{purged:?}");
+    let left = run(&READER, &["databases"]);
+    assert!(left.well().stdout.contains("1 database, ") && left.stderr.is_empty(), "{left:?}");
+    run(&STRANGER, &["status"]).failed(1, &[&bucket]);
+    run(&STRANGER, &["prune"]).failed(1, &[&bucket]);
+}
+
 #[test]
 fn a_bucket_or_server_that_is_not_there_is_named() {
     let (server, folder) = (SeaweedFs::shared(), Bucket::new());

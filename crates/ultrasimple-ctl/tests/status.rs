@@ -133,7 +133,7 @@ fn catalogs_are_made_anew() {
         bucket.put_bytes(catalog.key.object_key().as_str(), b"damaged");
     }
     let ran = bucket.run(&["catalog", "rebuild"]);
-    assert!(ran.well().stdout.contains("4 backups of 3 databases"), "{ran:?}");
+    assert!(ran.well().stdout.contains("4 backups of 3 databases found"), "{ran:?}");
     assert_eq!(bucket.record("beta/t3").unwrap().hours.len(), 1);
     bucket.put_bytes("acme/t9-20240115-140000.db.lz4", b"damaged");
     bucket.run(&["catalog", "rebuild"]).failed(3, &["acme/t9", "can be read"]);

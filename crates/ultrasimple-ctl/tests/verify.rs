@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::process::Stdio;
 
 use common::{Bucket, Ran, backup};
 use serde_json::Value;
@@ -114,6 +115,44 @@ fn all_objects_of_a_database_may_be_lost() {
     let (status, json) = bucket.json(&["verify", "--all-hours", "--match", "/data/acme/*"]);
     assert_eq!(status, 3);
     assert_eq!((&json["checked"], &json["failures"]), (&3.into(), &1.into()));
+}
+
+#[test]
+fn an_older_backup_may_be_lost() {
+    let bucket = bucket().with_catalogs();
+    bucket.lose(T1_OLD);
+    bucket.run(&["verify"]).well();
+    for args in [&["verify", "--all-hours"][..], &["verify", "acme/t1", "--all-hours"]] {
+        let (status, json) = bucket.json(args);
+        assert_eq!((status, results(&json)[0]), (3, (T1_OLD, "failure", "it is missing")));
+        assert_eq!(json["failures"], 1);
+    }
+    bucket.run(&["verify", T1_OLD]).failed(3, &[]);
+    bucket.run(&["verify", T1]).well();
+}
+
+#[test]
+fn ctrl_c_leaves_scratch_empty() {
+    let mut large = backup("large", "/data/large.db", "2024-01-15T14:50:00Z");
+    large.image = vec![0; 256 << 20];
+    let bucket = Bucket::with(&[large]);
+    let scratch = bucket.out("scratch");
+    fs::create_dir(&scratch).unwrap();
+    let mut command = bucket.command();
+    command.args(["-bucket", &bucket.url(), "verify", "--scratch", "scratch"]);
+    let child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let has_spool = |folder: &std::path::Path| {
+        fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+    };
+    let folders = || fs::read_dir(&scratch).unwrap().flatten().map(|entry| entry.path());
+    while !folders().any(|folder| has_spool(&folder)) {
+        std::thread::yield_now();
+    }
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
 }
 
 #[test]

@@ -119,3 +119,48 @@ impl Line {
         Self::new(key, Came::Error, Some(why), None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Memory, hour, stem};
+    use ultrasimple_core::catalog::HeldHour;
+    use ultrasimple_core::{Epoch, ShardId, SourcePath, Timestamp};
+    use ultrasimple_sqlite::CaptureOptions;
+
+    /// A catalog with t1 and these hours.
+    fn put(memory: &mut Memory, hours: &[u32]) {
+        let key = CatalogKey { volume: "default".parse().unwrap(), shard: ShardId(0) };
+        let node = "n".parse().unwrap();
+        let mut catalog = Catalog::new(key, 1, Epoch(1), node, Timestamp::UNIX_EPOCH);
+        let mut record = Record::new(SourcePath::from_bytes(b"/t1.db"));
+        for &index in hours {
+            record.put_hour(HeldHour::new(hour(index), 1, ETag("e".into())));
+        }
+        catalog.databases.insert(stem("t1"), record);
+        memory.put_bytes(catalog.key.object_key().as_str(), catalog.to_bytes().unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_was_deleted_meanwhile_is_not_missing() {
+        let mut memory = Memory::default();
+        put(&mut memory, &[1, 2]);
+        let known = Known::load(&memory, true).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let capturer = Arc::new(Capturer::new(CaptureOptions::new(folder.path())).unwrap());
+        // Retention deletes the first; the second is lost.
+        put(&mut memory, &[2]);
+        let look = Look { store: &memory, capturer: &capturer, known: &known };
+        let mut missing = Vec::new();
+        for (name, index) in [("t1", 1), ("t1", 2), ("unknown", 1)] {
+            let seen = look.at(stem(name).at(hour(index))).await;
+            assert!(seen.is_missing && seen.edit.is_none(), "{seen:?}");
+            missing.push(seen.line);
+        }
+        let still = look.again(missing).await;
+        let keys: Vec<_> = still.iter().map(|(line, _)| line.key.clone()).collect();
+        assert_eq!(keys, [stem("t1").at(hour(2)), stem("unknown").at(hour(1))]);
+        assert!(matches!(&still[0].1, Some(Edit::Verified { fault: Some(_), .. })), "{still:?}");
+        assert!(still[1].1.is_none());
+    }
+}
