@@ -50,6 +50,13 @@ impl Stage {
         Daemon::start(self.yard.daemon(&through, &[&PATTERN[..], words].concat()))
     }
 
+    /// One that is out of step with the others.
+    fn another_daemon(&self) -> Daemon {
+        let through = self.bucket.through(self.proxy.endpoint());
+        let words = [PATTERN[0], PATTERN[1], "-interval", "137ms"];
+        Daemon::start(self.yard.daemon(&through, &words))
+    }
+
     /// All databases change.
     fn commit(&mut self) {
         self.commits = self.writers.iter_mut().map(|writer| writer.commit(3).unwrap()).collect();
@@ -223,7 +230,7 @@ fn of_two_daemons_on_one_bucket_the_older_stops() {
     let mut stage = Stage::new();
     let mut older = stage.daemon(&[]);
     older.settled(0);
-    let newer = stage.daemon(&[]);
+    let newer = stage.another_daemon();
     // It stops at its first conflict.
     let status = eventually("the older one stops", || {
         stage.commit();

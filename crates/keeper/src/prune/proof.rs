@@ -23,7 +23,7 @@ pub(super) struct Proof {
 
 /// What is under a key.
 enum Seen {
-    /// The backup of this database and hour, and whether it is known to be bad.
+    /// The backup of this database and hour (or a copy of a later one), and whether it is known to be bad.
     Ours(bool),
     Gone,
     /// Something else, or a backup of another one.
@@ -55,7 +55,7 @@ impl Look<'_> {
         let hours: BTreeSet<_> =
             due.iter().flat_map(|(hour, reason)| [*hour, reason.replaced_by]).collect();
         for hour in hours.into_iter().filter(|&hour| hour != newest) {
-            match self.at(hour).await {
+            match self.at(hour, newest).await {
                 Seen::Ours(bad) => drop(is_bad.insert(hour, bad)),
                 seen => self.note(hour, seen, &mut proof),
             }
@@ -83,7 +83,7 @@ impl Look<'_> {
         }
         let why = match self.record.newest_is_bad() {
             Some(why) => format!("is bad: {why}"),
-            None => match self.at(hour).await {
+            None => match self.at(hour, hour).await {
                 Seen::Ours(false) => return true,
                 Seen::Ours(true) => "is marked: the database was damaged then".to_owned(),
                 Seen::Gone => {
@@ -119,9 +119,18 @@ impl Look<'_> {
         }
     }
 
-    async fn at(&self, hour: Hour) -> Seen {
+    /// What is under the key of an hour. A copy of a later hour's backup, though not of one later than the
+    /// `newest`, is as old as its key says: it can go, as the state in it is kept under its own. An old state
+    /// under a later key is another matter: it must not pass for what took an older one's place.
+    async fn at(&self, hour: Hour, newest: Hour) -> Seen {
         let found = footer(self.store, &self.key(hour)).await;
-        let identity = Identity { volume: self.volume, path: &self.record.path, hour };
+        let own = match &found {
+            Ok((footer, _)) => Hour::of(footer.captured_at),
+            Err(_) => hour,
+        };
+        let hour_of_footer = if (hour..=newest).contains(&own) { own } else { hour };
+        let path = &self.record.path;
+        let identity = Identity { volume: self.volume, path, hour: hour_of_footer };
         match found {
             Ok((footer, _)) => match identity.mismatch(&footer) {
                 None => {

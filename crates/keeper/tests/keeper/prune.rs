@@ -58,6 +58,23 @@ fn object(number: i64) -> ObjectKey {
 }
 
 #[tokio::test]
+async fn a_copy_under_an_older_key_is_as_old_as_its_key() {
+    let (world, mut catalog) = of_hours([1, 3, 9]).await;
+    for (number, captured) in [(1, 9), (3, 10)] {
+        // Of the newest; and of a state later than the newest, which must not be lost.
+        let bytes = backup("t1", captured).object().0;
+        world.put_bytes(&object(number), bytes).await;
+    }
+    let report = prune(&world, &mut catalog).await;
+    assert_eq!(deleted(&report), Vec::<String>::new(), "what took its place is none of that hour");
+    assert_eq!(report.unproven.len(), 1);
+    let (world, mut catalog) = of_hours([1, 3, 9]).await;
+    world.put_bytes(&object(1), backup("t1", 9).object().0).await;
+    let report = prune(&world, &mut catalog).await;
+    assert_eq!(deleted(&report), keys([1, 3]));
+}
+
+#[tokio::test]
 async fn what_is_expired_goes_and_the_newest_stays() {
     let (world, mut catalog) = of_hours(1..=5).await;
     let report = prune(&world, &mut catalog).await;

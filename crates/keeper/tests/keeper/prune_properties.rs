@@ -27,7 +27,10 @@ enum There {
     Marked,
     OtherPath,
     OtherVolume,
-    OtherHour,
+    /// A copy of the next hour's.
+    LaterHour,
+    /// A copy of the hour's before.
+    EarlierHour,
     Text,
     Cut,
     Newer,
@@ -54,8 +57,10 @@ struct Claims {
 }
 
 fn there() -> impl Strategy<Value = There> {
-    use There::{Cut, Marked, Newer, Nothing, OtherHour, OtherPath, OtherVolume, Ours, Text};
-    let rare = [Marked, OtherPath, OtherVolume, OtherHour, Text, Cut, Newer];
+    use There::{
+        Cut, EarlierHour, LaterHour, Marked, Newer, Nothing, OtherPath, OtherVolume, Ours, Text,
+    };
+    let rare = [Marked, OtherPath, OtherVolume, LaterHour, EarlierHour, Text, Cut, Newer];
     prop_oneof![3 => Just(Nothing), 8 => Just(Ours), 4 => proptest::sample::select(rare.to_vec())]
 }
 
@@ -92,7 +97,8 @@ fn object(name: &str, number: i64, there: There) -> Option<Vec<u8>> {
         There::Marked => whole(ours.marked()),
         There::OtherPath => whole(ours.of(&other(name))),
         There::OtherVolume => whole(ours.on("v2")),
-        There::OtherHour => whole(backup(name, number + 1)),
+        There::LaterHour => whole(backup(name, number + 1)),
+        There::EarlierHour => whole(backup(name, number - 1)),
         There::Text => b"a stranger's".to_vec(),
         There::Cut => whole(ours)[..60].to_vec(),
         There::Newer => newer(&whole(ours)),
@@ -161,6 +167,20 @@ fn newest(owners: &Owners, good_only: bool) -> BTreeMap<String, Hour> {
     newest
 }
 
+/// Copies of later backups under the keys of earlier hours: as old as these, though never the newest.
+fn copies(bucket: &[Vec<There>]) -> Owners {
+    let mut copies = BTreeMap::new();
+    for (name, objects) in NAMES.into_iter().zip(bucket) {
+        for (&number, _) in
+            HOURS.iter().zip(objects).filter(|(_, there)| **there == There::LaterHour)
+        {
+            let Backup { volume, path, .. } = backup(name, number);
+            copies.insert(stem(name).at(hour(number)), (volume, path, false));
+        }
+    }
+    copies
+}
+
 async fn check(
     bucket: Vec<Vec<There>>,
     stale: Vec<Claims>,
@@ -201,6 +221,7 @@ async fn check(
     for good_only in [false, true] {
         prop_assert_eq!(newest(&left, good_only), newest(&owned, good_only));
     }
+    let owned: Owners = owned.into_iter().chain(copies(&bucket)).collect();
     for key in deleted.iter().map(|key| BackupKey::parse(key).unwrap()) {
         // R11: it was provably a backup of the database that the catalog speaks of.
         let owner = owned.get(&key);
