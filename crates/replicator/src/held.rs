@@ -16,10 +16,18 @@ use crate::shard::LastBackup;
 /// What is known to be in the bucket of one database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Held {
-    /// The fingerprint taken before the last capture whose content the bucket has.
+    /// The fingerprint taken before the last capture whose content the bucket has; none where a later change
+    /// might not change it.
     pub(crate) digest: FingerprintDigest,
     /// The newest backup.
     pub(crate) backup: LastBackup,
+}
+
+impl Held {
+    /// The fingerprint, if there is one that vouches for the content.
+    pub(crate) fn fingerprint(&self) -> Option<(FingerprintDigest, ContentHash)> {
+        (self.digest != FingerprintDigest::NONE).then_some((self.digest, self.backup.content))
+    }
 }
 
 /// See the module.

@@ -63,9 +63,11 @@ impl Ledger {
         }
     }
 
-    /// How many databases there is something to tell of.
+    /// How many databases there is something to tell of. What is being written is among them until that has
+    /// ended well: a write may be given up without a word.
     pub(crate) fn len(&self) -> usize {
-        self.page.changed.len() + self.page.departed.len()
+        let len = |page: &Page| page.changed.len() + page.departed.len();
+        len(&self.page) + self.writing.as_ref().map_or(0, len)
     }
 
     /// Begins a write: what it is to tell.

@@ -171,7 +171,7 @@ impl Shard {
             self.active.remove(&id);
             self.unsettled.remove(&id);
             let held = self.held.get(id);
-            let fingerprint = held.as_ref().map(|held| (held.digest, held.backup.content));
+            let fingerprint = held.as_ref().and_then(Held::fingerprint);
             self.ledger.gone(id, path, fingerprint);
             self.held.remove(id);
             if let Some(held) = held {
@@ -215,7 +215,7 @@ impl Shard {
 
     /// Whether the bucket has all that a database with this fingerprint holds.
     fn is_held(&self, id: DatabaseId, digest: FingerprintDigest) -> bool {
-        self.held.digest(id) == Some(digest) && !self.unsettled.contains(&id)
+        digest != FingerprintDigest::NONE && self.held.digest(id) == Some(digest)
     }
 
     fn activate(&mut self, id: DatabaseId, since: Duration) {
@@ -269,18 +269,23 @@ impl Shard {
             }
             Outcome::Vanished | Outcome::Deferred => return,
         };
+        let since = active.since;
         self.active.remove(&id);
         if self.active.is_empty() {
             // After a first cycle nearly all databases are at rest, for good.
             self.active.shrink_to_fit();
         }
         let backup = backup.or_else(|| self.held.get(id).map(|held| held.backup));
-        if let Some(backup) = backup {
-            self.held.insert(id, Held { digest, backup });
-            self.ledger.note(id);
-            if !settled {
-                self.unsettled.insert(id);
-            }
+        let Some(backup) = backup else {
+            // Unchanged since a backup of which was learned meanwhile that it is lost.
+            return self.activate(id, since);
+        };
+        // Until it was looked at again, a fingerprint that is not settled vouches for nothing.
+        let vouches = if settled { digest } else { FingerprintDigest::NONE };
+        self.held.insert(id, Held { digest: vouches, backup });
+        self.ledger.note(id);
+        if !settled {
+            self.unsettled.insert(id);
         }
         // The fingerprint was taken before the capture: what the scan saw later may be newer.
         if seen.is_some_and(|seen| seen != digest) {
@@ -310,7 +315,7 @@ impl Shard {
         place: impl Fn(DatabaseId) -> Option<(SourcePath, KeyStem)>,
         stem: impl Fn(&SourcePath) -> Option<KeyStem>,
     ) -> Vec<Change> {
-        let Self { held, active, unsettled, ledger, .. } = self;
+        let Self { held, active, ledger, .. } = self;
         let mut unplaced = Vec::new();
         let (changed, departed) = ledger.begin();
         let changed = changed.filter_map(|(id, stored)| {
@@ -320,14 +325,11 @@ impl Shard {
             };
             let failing = active.get(&id).and_then(|active| active.failing.as_ref());
             let kept = failing.filter(|failing| failing.failure.kind == DAMAGED_KEPT);
-            let is_sure = !unsettled.contains(&id);
-            let held =
-                held.get(id).filter(|held| is_sure && held.digest != FingerprintDigest::NONE);
             Some(Change {
                 stem,
                 path,
                 stored: stored.clone(),
-                fingerprint: held.map(|held| (held.digest, held.backup.content)),
+                fingerprint: held.get(id).and_then(|held| held.fingerprint()),
                 failed_check: kept.map(|failing| failing.failure.reason.as_str().into()),
                 gone_since: None,
             })

@@ -280,6 +280,89 @@ fn a_lost_backup_is_made_again_and_what_is_newer_than_the_catalog_is_not_lost() 
 }
 
 #[test]
+fn an_unsettled_fingerprint_is_not_told_while_it_is_looked_at_again() {
+    let mut shard = Shard::default();
+    let id = test_id(1);
+    see(&mut shard, &[(id, digest(1))], &[], S(1));
+    offered(&mut shard, S(1));
+    shard.settle(id, stored(1, false), S(2));
+    see(&mut shard, &[], &[], S(3));
+    assert_eq!(offered(&mut shard, S(3)), [id]);
+    assert_eq!(changes(&mut shard)[0].fingerprint, None);
+    // The end comes before it was looked at.
+    shard.settle(id, Outcome::Deferred, S(4));
+    shard.not_written();
+    assert_eq!(changes(&mut shard)[0].fingerprint, None);
+}
+
+#[test]
+fn what_was_unsettled_when_it_went_is_looked_at_when_it_is_back() {
+    for is_offered in [false, true] {
+        let mut shard = Shard::default();
+        let ids = [test_id(1), test_id(2)];
+        see(&mut shard, &[(ids[0], digest(1))], &[], S(1));
+        offered(&mut shard, S(1));
+        shard.settle(ids[0], stored(1, false), S(2));
+        if is_offered {
+            see(&mut shard, &[], &[], S(3));
+            offered(&mut shard, S(3));
+        }
+        see(&mut shard, &[], &[ids[0]], S(4));
+        assert_eq!(changes(&mut shard)[0].fingerprint, None, "{is_offered}");
+        let back = Changed { id: ids[1], identity: identity(ids[0]), digest: digest(1) };
+        let news = News { changed: vec![back], gone: Vec::new() };
+        shard.observe(news, S(5), Timestamp::UNIX_EPOCH);
+        assert_eq!(offered(&mut shard, S(5)), [ids[1]], "{is_offered}");
+    }
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_never_taken_for_held() {
+    let mut shard = Shard::default();
+    let id = test_id(1);
+    let mut without_fingerprint = recalled(id, 1);
+    without_fingerprint.held.digest = FingerprintDigest::NONE;
+    shard.recall(vec![without_fingerprint], None);
+    see(&mut shard, &[(id, FingerprintDigest::NONE)], &[], S(1));
+    assert_eq!(offered(&mut shard, S(1)), [id]);
+}
+
+#[test]
+fn a_backup_that_is_lost_while_nothing_new_is_found_is_made_again() {
+    let mut shard = Shard::default();
+    let id = test_id(1);
+    see(&mut shard, &[(id, digest(1))], &[], S(1));
+    offered(&mut shard, S(1));
+    shard.settle(id, stored(1, true), S(2));
+    changes(&mut shard);
+    // Touched: on its way, with what is about to be lost in mind.
+    see(&mut shard, &[(id, digest(2))], &[], S(3));
+    assert_eq!(offered(&mut shard, S(3)), [id]);
+    shard.written(&HashMap::new());
+    assert_eq!(shard.forget(|_, _| true, S(4)), 1);
+    shard.settle(id, Outcome::Unchanged { digest: digest(2), settled: true }, S(5));
+    let offers = shard.offers(S(6), Duration::ZERO);
+    assert_eq!((offers.len(), &offers[0].last, offers[0].since), (1, &None, S(3)));
+    shard.settle(id, stored(1, true), S(7));
+    assert_eq!(shard.glance(S(8)).pending, 0);
+}
+
+#[test]
+fn what_a_write_was_to_tell_is_untold_until_it_has_ended_well() {
+    let mut shard = Shard::default();
+    let id = test_id(1);
+    see(&mut shard, &[(id, digest(1))], &[], S(1));
+    offered(&mut shard, S(1));
+    shard.settle(id, stored(1, true), S(2));
+    assert_eq!(changes(&mut shard).len(), 1);
+    // Given up at the end of the daemon: nobody said how it ended.
+    assert_eq!(shard.untold().changes, 1);
+    assert_eq!(changes(&mut shard).len(), 1);
+    shard.written(&HashMap::new());
+    assert_eq!(shard.untold().changes, 0);
+}
+
+#[test]
 fn a_failed_check_whose_capture_is_not_stored_is_told() {
     let mut shard = Shard::default();
     let id = test_id(1);
