@@ -88,7 +88,8 @@ pub(crate) enum Command {
     /// Print a manual page, or write all of them
     #[command(after_help = generate::MAN_EXAMPLES)]
     Man(generate::Man),
-    /// Reckon what backing up costs in a month: requests, storage, and what decides. Needs no bucket
+    /// Reckon what backing up costs in a month: requests, storage, and what decides; from given
+    /// numbers, or from the catalogs of a bucket
     #[command(after_help = cost::args::EXAMPLES)]
     Cost(cost::args::Cost),
 }

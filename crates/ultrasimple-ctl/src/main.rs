@@ -108,7 +108,7 @@ fn main() -> ExitCode {
 
 fn start(request: Request) -> anyhow::Result<Outcome> {
     let Request { cli, matches } = request;
-    // These need neither settings nor a bucket.
+    // These need neither settings nor a bucket; cost asks for what it needs.
     match &cli.command {
         Command::Completions(args) => return generate::completions(args),
         Command::Man(args) => return generate::man(args),
@@ -126,6 +126,17 @@ fn start(request: Request) -> anyhow::Result<Outcome> {
         _ => select::Rule::default(),
     };
     let parallel = parallel(&cli);
+    until_interrupted(parallel, async {
+        let store = connect::open(&settings.store, parallel.max(find::LOOKS_IN_FLIGHT)).await?;
+        run(store.as_ref(), &cli, &settings, rule, parallel).await
+    })
+}
+
+/// Does the work, with threads for so much at once, unless Ctrl-C or SIGTERM comes first.
+pub(crate) fn until_interrupted(
+    parallel: usize,
+    work: impl Future<Output = anyhow::Result<Outcome>>,
+) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(parallel * 2 + 16)
@@ -134,10 +145,6 @@ fn start(request: Request) -> anyhow::Result<Outcome> {
     let outcome = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-        let work = async {
-            let store = connect::open(&settings.store, parallel.max(find::LOOKS_IN_FLIGHT)).await?;
-            run(store.as_ref(), &cli, &settings, rule, parallel).await
-        };
         // Dropping the work ends its downloads and removes its temporary files.
         tokio::select! {
             outcome = work => outcome,
@@ -170,7 +177,7 @@ async fn run(
         Command::Holds => hold::list(store, json).await,
         Command::Status => status::run(store, json).await,
         Command::Catalog(args) => catalog::run(store, args, json).await,
-        // Done already, without a store.
+        // Done already.
         Command::Completions(_) | Command::Man(_) | Command::Cost(_) => Ok(Outcome::AllWell),
     }
 }

@@ -13,8 +13,16 @@ A month has 30 days. The sum is that of the steady state, at list prices, withou
 The settings come from the daemon's file (-config) and the ULTRASIMPLE_… variables where no flag says
 otherwise, so that 'cost -config FILE' tells what that daemon will cost. docs/COST.md has the arithmetic.
 
+--from-catalogs reads the numbers from the bucket's catalogs: one request for each. Without it no bucket is read, even
+where one is set. What catalogs cannot tell is how often a database was uploaded within an hour: one with a backup in 22
+of the last 24 closed hours is taken to change in every cycle, which is the dearest case. A number given by its flag
+stands instead of the one read. With one of these, or -retention-days or -keep, the storage is that of the steady state,
+and otherwise what is really held.
+
 Examples:
   ultrasimple-ctl cost --databases 100000 --hot 10 --changes-per-day 1
+  ultrasimple-ctl -config /etc/ultrasimple.toml cost --from-catalogs
+  ultrasimple-ctl -bucket my-backups cost --from-catalogs --hot 5
   ultrasimple-ctl cost --databases 250 --hot 250 -min-upload-interval 5m
   ultrasimple-ctl cost --provider cloudflare-r2 --size 4MiB -retention-days 90
   ultrasimple-ctl cost --list-providers";
@@ -33,21 +41,24 @@ const SETTINGS: [Setting; 8] = [
 
 #[derive(Debug, Args)]
 pub(crate) struct Cost {
-    /// Databases
-    #[arg(long, value_name = "N", default_value = "100000", value_parser = count)]
-    pub(crate) databases: u64,
-    /// Of these, how many change all the time, in every cycle
-    #[arg(long, value_name = "N", default_value = "10", value_parser = count)]
-    pub(crate) hot: u64,
-    /// Changes a day of each of the others, on average
-    #[arg(long, value_name = "N", default_value = "1", value_parser = up_to::<1_000_000>)]
-    pub(crate) changes_per_day: f64,
-    /// Size of a database, on average
-    #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = size)]
-    pub(crate) size: u64,
-    /// Stored bytes for each byte of a database
-    #[arg(long, value_name = "RATIO", default_value = "0.4", value_parser = ratio)]
-    pub(crate) compression: f64,
+    /// Read the numbers below from the catalogs of the bucket; needs -bucket
+    #[arg(long, conflicts_with = "list_providers")]
+    pub(crate) from_catalogs: bool,
+    /// Databases [default: 100000]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) databases: Option<u64>,
+    /// Of these, how many change all the time, in every cycle [default: 10]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) hot: Option<u64>,
+    /// Changes a day of each of the others, on average [default: 1]
+    #[arg(long, value_name = "N", value_parser = up_to::<1_000_000>)]
+    pub(crate) changes_per_day: Option<f64>,
+    /// Size of a database, on average [default: 256KiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) size: Option<u64>,
+    /// Stored bytes for each byte of a database [default: 0.4]
+    #[arg(long, value_name = "RATIO", value_parser = ratio)]
+    pub(crate) compression: Option<f64>,
     /// Starts of the daemon in a month
     #[arg(long, value_name = "N", default_value = "4", value_parser = up_to::<1_000_000>)]
     pub(crate) restarts_per_month: f64,
@@ -91,9 +102,12 @@ fn size(word: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "it must be a size from 1B to 16TiB, such as 256KiB".to_owned())
 }
 
-/// The flags of [`SETTINGS`], as they were given.
+/// The flags of [`SETTINGS`], as they were given, and which these are.
 #[derive(Debug)]
-pub(crate) struct SettingFlags(pub(crate) RawSettings);
+pub(crate) struct SettingFlags {
+    pub(crate) raw: RawSettings,
+    pub(crate) given: Vec<Setting>,
+}
 
 impl Args for SettingFlags {
     fn augment_args(command: Command) -> Command {
@@ -108,7 +122,9 @@ impl Args for SettingFlags {
 
 impl FromArgMatches for SettingFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self(connect::flags(matches, &SETTINGS)))
+        let is_given = |setting: &Setting| matches.contains_id(setting.name());
+        let given = SETTINGS.into_iter().filter(is_given).collect();
+        Ok(Self { raw: connect::flags(matches, &SETTINGS), given })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

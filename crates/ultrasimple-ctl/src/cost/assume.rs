@@ -59,21 +59,30 @@ const EACH: [(&str, Nature, Write, Halve); 13] = [
     ("-min-upload-interval", Nature::Setting, span, |_, p| half_span(&mut p.min_upload_interval)),
     ("-put-budget", Nature::Setting, number, |_, p| half(p.put_budget.as_mut()?)),
     ("-retention-days", Nature::Setting, number, |_, p| half(p.retention_days.as_mut()?)),
-    ("-shards", Nature::Setting, number, |_, p| half(&mut p.shards)),
+    ("-shards", Nature::Setting, number, |w, p| {
+        w.catalogs = w.catalogs.map(|catalogs| catalogs / 2.0);
+        half(&mut p.shards)
+    }),
     ("-verify-percent-per-day", Nature::Setting, number, |_, p| {
         half(&mut p.verify_percent_per_day)
     }),
     ("-reconcile-requests", Nature::Setting, number, |_, p| half(&mut p.reconcile_requests)),
 ];
 
-/// All of them, the one that changes the sum most first.
-pub(crate) fn halved(workload: &Workload, policy: &Policy, prices: &Prices) -> Vec<Halved> {
+/// All of them, the one that changes the sum most first. Those of the flags in `counted` are facts.
+pub(crate) fn halved(
+    workload: &Workload,
+    policy: &Policy,
+    prices: &Prices,
+    counted: &[&str],
+) -> Vec<Halved> {
     let given = bill(workload, policy, prices).total();
     let halve = |(flag, nature, write, halve): (_, _, Write, Halve)| {
         let (mut workload, mut policy) = (workload.clone(), policy.clone());
         let value = halve(&mut workload, &mut policy)?;
         let total = bill(&workload, &policy, prices).total();
         let (value, half) = (write(value), write(value / 2.0));
+        let nature = if counted.contains(&flag) { Nature::Fact } else { nature };
         Some(Halved { flag, nature, value, half, total, change: total - given })
     };
     let mut all: Vec<_> = EACH.into_iter().filter_map(halve).collect();

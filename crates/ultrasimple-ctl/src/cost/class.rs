@@ -66,6 +66,11 @@ pub(super) fn hourly_days(policy: &Policy) -> f64 {
     )
 }
 
+/// For how many closed hours every backup is certainly kept; the running one is not counted.
+pub(super) fn kept_hours(policy: &Policy) -> f64 {
+    (hourly_days(policy) * 24.0 - 1.0).max(0.0)
+}
+
 /// Backups that the rules keep of a database with so many a day. A longer period adds what lies beyond the
 /// shorter ones.
 pub(super) fn kept(policy: &Policy, per_day: f64) -> f64 {

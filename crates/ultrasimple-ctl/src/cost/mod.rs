@@ -1,29 +1,39 @@
-//! `cost`: what backing up costs in a month, from numbers that are given.
+//! `cost`: what backing up costs in a month, from numbers that are given, or read from the catalogs of a bucket.
 //!
-//! [`model`] reckons and [`assume`] asks what decides; both are pure. [`prices`] is data, [`report`] says it.
-//! Nothing here needs a bucket: a [`model::Workload`] is all that is to be known of the databases.
+//! [`model`] reckons, [`assume`] asks what decides, [`observe`] makes numbers of catalogs, and [`numbers`] chooses;
+//! all are pure. [`prices`] is data, [`report`] says it. Only [`reading`] reaches a bucket, where `--from-catalogs`
+//! asks for it: a [`model::Workload`] is all that is to be known of the databases.
 
 pub(crate) mod args;
 mod assume;
 mod class;
 mod figures;
 mod model;
+mod numbers;
+mod observe;
 mod prices;
+mod reading;
 mod report;
 
 use std::ffi::OsString;
 
 use clap::ArgMatches;
-use ultrasimple_core::config::Setting;
+use ultrasimple_core::config::{Problems, Setting, Settings};
 
 use self::args::Cost;
-use self::model::{Policy, Workload, float};
+use self::model::{Policy, float};
+use self::prices::Prices;
+use self::reading::Reading;
 use crate::{Outcome, Usage, connect, show};
+
+/// To read catalogs, a few at once.
+const CONNECTIONS: usize = 16;
 
 /// Prints the reckoning.
 ///
 /// # Errors
-/// When a number, a setting or a price list cannot be used, and when stdout cannot be written.
+/// When a number, a setting or a price list cannot be used, when the catalogs that are asked for cannot be, and
+/// when stdout cannot be written.
 pub(crate) fn run(
     args: &Cost,
     matches: &ArgMatches,
@@ -40,11 +50,42 @@ pub(crate) fn run(
         return Ok(Outcome::AllWell);
     }
     let prices = prices::choose(lists, args.provider.as_deref())?;
-    let workload = workload(args, matches)?;
-    let policy = policy(args, matches, variables)?;
+    numbers::check(args)?;
+    let own = args.settings.raw.clone();
+    if !args.from_catalogs {
+        refuse_bucket(matches)?;
+        let settings = connect::settings_without_bucket(own, matches, variables).map_err(usage)?;
+        return say(args, policy(args, &settings), prices, None, json);
+    }
+    let settings = connect::settings(own, matches, variables).map_err(usage)?;
+    let policy = policy(args, &settings);
+    crate::until_interrupted(CONNECTIONS, async {
+        let store = connect::open(&settings.store, CONNECTIONS).await?;
+        let reading = reading::read(store.as_ref(), class::kept_hours(&policy)).await?;
+        say(args, policy, prices, Some(reading), json)
+    })
+}
+
+fn say(
+    args: &Cost,
+    mut policy: Policy,
+    prices: Prices,
+    mut reading: Option<Reading>,
+    json: bool,
+) -> anyhow::Result<Outcome> {
+    let observed = reading.as_ref().map(|reading| &reading.observed);
+    let (mut workload, sources) = numbers::choose(args, observed)?;
+    if let Some(reading) = &mut reading {
+        numbers::count_catalogs(args, reading.shards(), &mut workload, &mut policy);
+        let steady = model::bill(&workload, &policy, &prices).storage;
+        if !numbers::asks_for_steady_state(args, &sources) {
+            workload.held = reading.held(&steady);
+        }
+        reading.steady = Some(steady);
+    }
     let bill = model::bill(&workload, &policy, &prices);
-    let halved = assume::halved(&workload, &policy, &prices);
-    let reckoning = report::Reckoning { workload, policy, prices, bill, halved };
+    let halved = assume::halved(&workload, &policy, &prices, &sources.counted());
+    let reckoning = report::Reckoning { workload, policy, prices, bill, halved, sources, reading };
     if json {
         show::print_json(&reckoning.document())?;
     } else {
@@ -53,44 +94,27 @@ pub(crate) fn run(
     Ok(Outcome::AllWell)
 }
 
-fn workload(args: &Cost, matches: &ArgMatches) -> Result<Workload, Usage> {
-    if matches.get_one::<OsString>(Setting::Bucket.name()).is_some() {
-        return Err(Usage(
-            "-bucket has no meaning with cost, which does not look into a bucket: leave it out, and \
-             say with --databases, --hot, --changes-per-day and --size what is backed up"
-                .to_owned(),
-        ));
+/// A bucket in the daemon's file or variables is passed over; who names one by flag means that it is read.
+fn refuse_bucket(matches: &ArgMatches) -> Result<(), Usage> {
+    if matches.get_one::<OsString>(Setting::Bucket.name()).is_none() {
+        return Ok(());
     }
-    if args.databases == 0 {
-        return Err(Usage(
-            "--databases 0: there is nothing to back up; it must be at least 1".into(),
-        ));
-    }
-    if args.hot > args.databases {
-        let (hot, databases) = (args.hot, args.databases);
-        return Err(Usage(format!(
-            "--hot {hot}: it is a part of --databases {databases}, and must not be greater"
-        )));
-    }
-    Ok(Workload {
-        databases: float(args.databases),
-        hot: float(args.hot),
-        changes_per_day: args.changes_per_day,
-        image_bytes: float(args.size),
-        compression: args.compression,
-    })
+    Err(Usage(
+        "-bucket has no meaning with cost, which does not look into a bucket, unless --from-catalogs is \
+         given: add it, or leave -bucket out and say with --databases, --hot, --changes-per-day and --size \
+         what is backed up"
+            .to_owned(),
+    ))
 }
 
-fn policy(
-    args: &Cost,
-    matches: &ArgMatches,
-    variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Policy, Usage> {
-    let own = args.settings.0.clone();
-    let settings = connect::settings_without_bucket(own, matches, variables)
-        .map_err(|problems| Usage(format!("{problems}\nsee 'ultrasimple-ctl cost --help'")))?;
-    let (keep, upload) = (settings.keep, settings.upload);
-    Ok(Policy {
+#[expect(clippy::needless_pass_by_value, reason = "maps an error")]
+fn usage(problems: Problems) -> Usage {
+    Usage(format!("{problems}\nsee 'ultrasimple-ctl cost --help'"))
+}
+
+fn policy(args: &Cost, settings: &Settings) -> Policy {
+    let (keep, upload) = (&settings.keep, &settings.upload);
+    Policy {
         interval: settings.scan.interval,
         min_upload_interval: upload.min_upload_interval,
         put_budget: upload.put_budget.map(float),
@@ -100,5 +124,5 @@ fn policy(
         verify_percent_per_day: keep.verify_percent_per_day.percent(),
         reconcile_requests: float(keep.reconcile_requests),
         restarts_per_month: args.restarts_per_month,
-    })
+    }
 }

@@ -25,8 +25,8 @@ const RETENTION_PASSES: f64 = DAYS;
 const START_PUTS: f64 = 6.0;
 const START_GETS: f64 = 2.0;
 
-/// What there is to be backed up. Given by flags; later also read from the catalogs of a bucket.
-#[derive(Debug, Clone, PartialEq)]
+/// What there is to be backed up. Given by flags, or read from the catalogs of a bucket.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Workload {
     /// Databases, the hot ones included.
     pub(crate) databases: f64,
@@ -38,6 +38,22 @@ pub(crate) struct Workload {
     pub(crate) image_bytes: f64,
     /// Stored bytes for each byte of an image.
     pub(crate) compression: f64,
+    /// Databases that are no more; the newest backup of each stays.
+    pub(crate) gone: f64,
+    /// Catalogs, where they were counted.
+    pub(crate) catalogs: Option<f64>,
+    /// What is really held, where it is known and meant.
+    pub(crate) held: Option<Held>,
+}
+
+/// What is held, as parts of what would be in the steady state: 1 where it is the same. So it is known also what
+/// becomes of it when another number changes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Held {
+    /// Of the number of backups.
+    pub(crate) objects: f64,
+    /// Of their bytes.
+    pub(crate) bytes: f64,
 }
 
 /// How they are backed up.
@@ -108,7 +124,7 @@ pub(crate) struct Line {
 pub(crate) struct Storage {
     /// Backups held.
     pub(crate) objects: f64,
-    /// Bytes of one.
+    /// Bytes of one, on average.
     pub(crate) object_bytes: f64,
     /// Bytes billed, by the month, that are not there any more.
     pub(crate) gone_bytes: f64,
@@ -169,7 +185,7 @@ impl<'a> Model<'a> {
         let uploads = (workload.changes_per_day * DAYS).min(most);
         let others = Class { databases: (workload.databases - workload.hot).max(0.0), uploads };
         let (is_budgeted, hot, others) = within_budget(policy.put_budget, hot, others);
-        let shards = policy.shards.min(workload.databases);
+        let shards = workload.catalogs.unwrap_or(policy.shards.min(workload.databases));
         let object_bytes = workload.image_bytes * workload.compression;
         Self { workload, policy, prices, hot, others, is_budgeted, shards, object_bytes }
     }
@@ -189,7 +205,7 @@ impl<'a> Model<'a> {
             storage: self.storage(),
             hot_gap,
             is_budgeted: self.is_budgeted,
-            verified_bytes: verified * self.object_bytes,
+            verified_bytes: verified * self.held_bytes() / self.objects().max(1.0),
         }
     }
 
@@ -312,24 +328,37 @@ impl<'a> Model<'a> {
         self.hot.backups() + self.others.backups()
     }
 
-    fn objects(&self) -> f64 {
+    fn steady_objects(&self) -> f64 {
         let held = |class: Class| class.databases * class.held(self.policy);
-        held(self.hot) + held(self.others)
+        held(self.hot) + held(self.others) + self.workload.gone
+    }
+
+    fn objects(&self) -> f64 {
+        let steady = self.steady_objects();
+        self.workload.held.map_or(steady, |held| (steady * held.objects).round())
+    }
+
+    fn held_bytes(&self) -> f64 {
+        let steady = self.steady_objects() * self.object_bytes;
+        self.workload.held.map_or(steady, |held| steady * held.bytes)
     }
 
     fn storage(&self) -> Storage {
-        let (objects, object_bytes) = (self.objects(), self.object_bytes);
+        let (objects, held_bytes) = (self.objects(), self.held_bytes());
         let minimum = self.prices.minimum_storage_days;
         let overwritten = self.hot.all_uploads() + self.others.all_uploads() - self.backups();
         let early = (minimum - hourly_days(self.policy)).max(0.0);
         // What is not there any more, and billed until it would be old enough.
         let gone = overwritten * minimum / DAYS + self.backups() * early / DAYS;
-        let gone_bytes = gone * object_bytes;
-        let gb = (objects * object_bytes + gone_bytes) / self.prices.bytes_per_gb;
+        let gone_bytes = gone * self.object_bytes;
+        let gb = (held_bytes + gone_bytes) / self.prices.bytes_per_gb;
         let billed_gb = gb.max(self.prices.minimum_storage_gb);
         let (count, size) = (number(objects), bytes(self.workload.image_bytes));
-        let (ratio, sum) = (number(self.workload.compression), bytes(objects * object_bytes));
-        let mut arithmetic = vec![format!("{count} backups x {size} x {ratio} = {sum}")];
+        let (ratio, sum) = (number(self.workload.compression), bytes(held_bytes));
+        let mut arithmetic = vec![match self.workload.held {
+            Some(_) => format!("{count} backups held = {sum}, by the catalogs"),
+            None => format!("{count} backups x {size} x {ratio} = {sum}"),
+        }];
         if gone > 0.0 {
             let (gone, minimum) = (bytes(gone_bytes), number(minimum));
             arithmetic.push(format!("+ {gone} for what is stored less than {minimum} days"));
@@ -339,6 +368,7 @@ impl<'a> Model<'a> {
         }
         let arithmetic = arithmetic.join(" ");
         let cost = billed_gb * self.prices.storage_per_gb_month;
+        let object_bytes = held_bytes / objects.max(1.0);
         Storage { objects, object_bytes, gone_bytes, billed_gb, cost, arithmetic }
     }
 }

@@ -15,7 +15,14 @@ fn provider(name: &str) -> Prices {
 
 /// Of 36 KiB, stored in a third.
 fn workload(databases: f64, hot: f64, changes_per_day: f64) -> Workload {
-    Workload { databases, hot, changes_per_day, image_bytes: 36_864.0, compression: 1.0 / 3.0 }
+    Workload {
+        databases,
+        hot,
+        changes_per_day,
+        image_bytes: 36_864.0,
+        compression: 1.0 / 3.0,
+        ..Workload::default()
+    }
 }
 
 /// The daemon's defaults, without what is not uploads.
@@ -197,7 +204,7 @@ fn what_is_overwritten_is_billed_where_there_is_a_least_time() {
 #[test]
 fn what_decides_is_named() {
     let deciding = |workload: &Workload, policy: &Policy, nature| {
-        let all = halved(workload, policy, &aws());
+        let all = halved(workload, policy, &aws(), &[]);
         let given = bill(workload, policy, &aws()).total();
         assert!(all.iter().all(|halved| (halved.total - given - halved.change).abs() < 1e-9));
         let most = all.iter().find(|halved| halved.nature == nature).unwrap();
@@ -231,7 +238,7 @@ proptest! {
         let databases = f64::from(databases);
         let workload = Workload {
             databases, hot: (databases * hot).floor(), changes_per_day: changes, image_bytes: bytes,
-            compression: 0.4,
+            compression: 0.4, ..Workload::default()
         };
         let policy = Policy {
             interval: Duration::from_secs(interval),
@@ -256,4 +263,53 @@ proptest! {
         let longer = Policy { retention_days: Some(60.0), ..policy.clone() };
         prop_assert!(bill(&workload, &longer, &aws()).storage.cost >= given.storage.cost);
     }
+}
+
+#[test]
+fn what_is_held_stands_instead_of_what_would_be() {
+    let given = workload(1_000.0, 0.0, 1.0);
+    let steady = bill(&given, &bare(), &aws()).storage;
+    assert_near(steady.objects, 31_000.0);
+    let held = Some(Held { objects: 0.5, bytes: 0.25 });
+    let young = Workload { held, ..given.clone() };
+    let policy = Policy { verify_percent_per_day: 1.0, reconcile_requests: 5_000.0, ..bare() };
+    let young_bill = bill(&young, &policy, &aws());
+    assert_near(young_bill.storage.objects, 15_500.0);
+    assert_near(young_bill.storage.object_bytes, 6_144.0);
+    assert_near(young_bill.storage.cost, steady.cost / 4.0);
+    assert!(young_bill.storage.arithmetic.contains("15,500 backups held"));
+    assert_near(of(&young_bill, Cause::Reconciling, Kind::List).0, 30.0 * 16.0);
+    assert_near(of(&young_bill, Cause::Verifying, Kind::Get).0, 4_650.0);
+    assert_near(young_bill.verified_bytes, 4_650.0 * 6_144.0);
+    // Uploads are no others.
+    assert_eq!(young_bill.lines[0], bill(&given, &policy, &aws()).lines[0]);
+    // Half the days make half of the past.
+    let halved = halved(&young, &bare(), &aws(), &["--size"]);
+    let by = |flag| halved.iter().find(|halved| halved.flag == flag).unwrap();
+    let total = bill(&young, &bare(), &aws()).total();
+    assert_near(by("-retention-days").change, -steady.cost / 4.0 * 15.0 / 31.0);
+    assert!((by("--size").total - (total - steady.cost / 8.0)).abs() < 1e-9);
+    assert_eq!(by("--size").nature, Nature::Fact);
+    assert_eq!(by("--compression").nature, Nature::Assumption);
+}
+
+#[test]
+fn what_is_gone_costs_its_storage_alone() {
+    let with = bill(&Workload { gone: 50.0, ..workload(100.0, 0.0, 1.0) }, &bare(), &aws());
+    let without = bill(&workload(100.0, 0.0, 1.0), &bare(), &aws());
+    assert_eq!(with.lines, without.lines);
+    assert_near(with.storage.objects, without.storage.objects + 50.0);
+    let all = bill(&Workload { gone: 50.0, ..workload(0.0, 0.0, 1.0) }, &bare(), &aws());
+    assert_eq!((all.lines, all.storage.objects), (vec![], 50.0));
+}
+
+#[test]
+fn catalogs_that_were_counted_are_not_guessed() {
+    let counted = Workload { catalogs: Some(7.0), ..workload(1_000.0, 10.0, 1.0) };
+    let policy = Policy { restarts_per_month: 1.0, ..bare() };
+    let bill = bill(&counted, &policy, &aws());
+    assert_near(of(&bill, Cause::Catalogs, Kind::Put).0, 7.0 * 720.0);
+    assert_near(of(&bill, Cause::Starts, Kind::Get).0, 9.0);
+    let halved = halved(&counted, &policy, &aws(), &[]);
+    assert!(halved.iter().any(|halved| halved.flag == "-shards" && halved.change < 0.0));
 }

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::assume::{Halved, Nature};
 use super::figures::{bytes, money, number, span};
 use super::model::{Bill, Cause, DAYS, Kind, Line, Policy, Workload, bill};
+use super::numbers::Sources;
 use super::prices::Prices;
+use super::reading::Reading;
 use crate::show::{self, Column};
 
 /// No line is longer.
@@ -25,6 +27,9 @@ pub(crate) struct Reckoning {
     pub(crate) prices: Prices,
     pub(crate) bill: Bill,
     pub(crate) halved: Vec<Halved>,
+    pub(super) sources: Sources,
+    /// Where catalogs were read.
+    pub(super) reading: Option<Reading>,
 }
 
 impl Cause {
@@ -59,8 +64,10 @@ impl Reckoning {
     }
 
     pub(crate) fn text(&self) -> String {
-        let Self { prices, bill, .. } = self;
-        let mut text = wrapped(
+        let Self { workload, policy, prices, bill, sources, .. } = self;
+        let reading = self.reading.as_ref();
+        let mut text = reading.map_or_else(String::new, |r| r.text(workload, policy, sources));
+        text += &wrapped(
             "",
             &format!("A month of {DAYS} days at {}, prices of {}:", prices.title, prices.as_of),
         );
@@ -101,6 +108,9 @@ impl Reckoning {
         }
         all.extend(self.exposure());
         all.extend(self.calmer());
+        let is_held = self.workload.held.is_some();
+        let storage = |reading: &Reading| reading.storage_note(&self.bill, is_held, &self.prices);
+        all.extend(self.reading.as_ref().and_then(storage));
         if self.bill.verified_bytes > 0.0 {
             let read = bytes(self.bill.verified_bytes);
             all.push(format!("Verifying reads {read} a month; what that costs is not in the sum."));
@@ -140,7 +150,7 @@ impl Reckoning {
 
     /// See docs/CTL.md.
     pub(crate) fn document(&self) -> Value {
-        let Self { workload, policy, prices, bill, halved } = self;
+        let Self { workload, policy, prices, bill, halved, sources, reading } = self;
         let lines: Vec<_> = bill.lines.iter().map(|line| self.line(line)).collect();
         let requests =
             Kind::ALL.map(|kind| (kind.name().to_lowercase(), rounded(bill.requests(kind))));
@@ -153,10 +163,12 @@ impl Reckoning {
             "workload": {
                 "databases": rounded(workload.databases),
                 "hot": rounded(workload.hot),
-                "changes_per_day": workload.changes_per_day,
+                "changes_per_day": six_digits(workload.changes_per_day),
                 "image_bytes": rounded(workload.image_bytes),
-                "compression": workload.compression,
+                "compression": six_digits(workload.compression),
             },
+            "sources": sources,
+            "catalogs": reading.as_ref().map(Reading::document),
             "settings": {
                 "interval_seconds": policy.interval.as_secs_f64(),
                 "min_upload_interval_seconds": policy.min_upload_interval.as_secs_f64(),
@@ -176,6 +188,8 @@ impl Reckoning {
                 "billed_gb": exact(bill.storage.billed_gb),
                 "cost": exact(bill.storage.cost),
                 "arithmetic": bill.storage.arithmetic,
+                "basis": if workload.held.is_some() { "held" } else { "steady_state" },
+                "steady_state": reading.as_ref().and_then(Reading::steady_document),
             },
             "requests": requests,
             "total": exact(bill.total()),
@@ -205,14 +219,14 @@ impl Reckoning {
 }
 
 /// A whole number, as JSON knows it.
-fn rounded(number: f64) -> Value {
+pub(super) fn rounded(number: f64) -> Value {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
     let whole = number.round() as u64;
     whole.into()
 }
 
 /// Without the last digits, which are those of the arithmetic and not of the price.
-fn exact(number: f64) -> Value {
+pub(super) fn exact(number: f64) -> Value {
     six_digits(number).into()
 }
 
@@ -225,7 +239,7 @@ fn row(cause: &str, kind: &str, requests: &str, cost: &str) -> String {
 }
 
 /// Lines of words that are not longer than [`WIDTH`]; all but the first of a paragraph are indented more.
-fn wrapped(indent: &str, text: &str) -> String {
+pub(super) fn wrapped(indent: &str, text: &str) -> String {
     let mut lines = String::new();
     let mut line = indent.to_owned();
     for word in text.split_whitespace() {
@@ -316,6 +330,7 @@ mod tests {
                 changes_per_day: changes,
                 image_bytes: bytes,
                 compression: 0.4,
+                ..Workload::default()
             };
             let policy = Policy {
                 interval: Duration::from_secs(interval),
@@ -330,8 +345,11 @@ mod tests {
             };
             let prices = prices::load(None).unwrap().swap_remove(list);
             let bill = bill(&workload, &policy, &prices);
-            let halved = assume::halved(&workload, &policy, &prices);
-            let text = Reckoning { workload, policy, prices, bill, halved }.text();
+            let halved = assume::halved(&workload, &policy, &prices, &[]);
+            let sources = Sources::given();
+            let reckoning =
+                Reckoning { workload, policy, prices, bill, halved, sources, reading: None };
+            let text = reckoning.text();
             for line in text.lines() {
                 prop_assert!(line.chars().count() <= WIDTH, "{}", line);
             }
