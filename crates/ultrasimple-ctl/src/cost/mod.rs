@@ -76,7 +76,8 @@ fn say(
     let observed = reading.as_ref().map(|reading| &reading.observed);
     let (mut workload, sources) = numbers::choose(args, observed)?;
     if let Some(reading) = &mut reading {
-        numbers::count_catalogs(args, reading.shards(), &mut workload, &mut policy);
+        reading.of_shards =
+            numbers::count_catalogs(args, reading.shards(), &mut workload, &mut policy);
         let steady = model::bill(&workload, &policy, &prices).storage;
         if !numbers::asks_for_steady_state(args, &sources) {
             workload.held = reading.held(&steady);

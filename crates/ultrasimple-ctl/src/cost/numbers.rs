@@ -100,7 +100,6 @@ pub(super) fn choose(
         )));
     }
     let gone = observed.map_or(0.0, |observed| float(observed.gone));
-    let (catalogs, held) = (None, None);
     let workload = Workload {
         databases,
         hot,
@@ -108,8 +107,7 @@ pub(super) fn choose(
         image_bytes,
         compression,
         gone,
-        catalogs,
-        held,
+        ..Workload::default()
     };
     Ok((workload, sources))
 }
@@ -122,20 +120,22 @@ pub(super) fn asks_for_steady_state(args: &Cost, sources: &Sources) -> bool {
     sources.any_given() || of_storage.iter().any(|setting| given.contains(setting))
 }
 
-/// Takes the numbers of shards and of catalogs that were counted, unless flags say otherwise.
+/// Takes the numbers of shards and of catalogs that were counted, unless flags say otherwise. Gives where the
+/// number of shards is from.
 pub(super) fn count_catalogs(
     args: &Cost,
     (shards, catalogs): (u32, usize),
     workload: &mut Workload,
     policy: &mut Policy,
-) {
+) -> Source {
     if args.settings.given.contains(&Setting::Shards) {
-        return;
+        return Source::Given;
     }
     policy.shards = shards.into();
     if args.databases.is_none() {
         workload.catalogs = Some(float(catalogs as u64));
     }
+    Source::Read
 }
 
 fn pick<T>(given: Option<T>, read: Option<T>, default: T) -> (T, Source) {

@@ -65,7 +65,7 @@ pub(super) struct Observed {
     /// Changes a day of each that is not hot. `None` where all are too new.
     pub(super) changes_per_day: Option<f64>,
     /// For how many days each of these was observed, on average.
-    pub(super) observed_days: f64,
+    pub(super) days: f64,
     /// Bytes of an image, on average; `None` where no catalog knows any.
     pub(super) image_bytes: Option<f64>,
     /// Stored bytes for each byte of these.
@@ -110,8 +110,8 @@ impl Facts {
 
     /// Of the `hours` that end with `last`, those with a backup.
     fn held_in(&self, last: u32, hours: u32) -> u32 {
-        (0..hours).filter(|ago| last.checked_sub(*ago).is_some_and(|h| self.is_held(h))).count()
-            as u32
+        let is_held = |ago| last.checked_sub(ago).is_some_and(|hour| self.is_held(hour));
+        (0..hours).map(|ago| u32::from(is_held(ago))).sum()
     }
 }
 
@@ -162,7 +162,7 @@ impl Census {
             hot: sums.hot,
             too_young: sums.too_young,
             changes_per_day: (days > 0.0).then(|| float(sums.changes) / days),
-            observed_days: days / float(sums.databases - sums.hot).max(1.0),
+            days: days / float(sums.databases - sums.hot).max(1.0),
             image_bytes: (image_bytes > 0.0).then(|| image_bytes / sized),
             compression: (image_bytes > 0.0).then(|| stored_bytes / image_bytes),
             objects: sums.objects,

@@ -116,7 +116,7 @@ fn changes_are_hours_held_in_the_days_observed() {
         let observed = observed(&[catalog(0, at(LAST), names.into_iter().zip(records).collect())]);
         let per_day = observed.changes_per_day.unwrap();
         assert!((per_day - changes / (hours / 24.0)).abs() < 1e-9, "{per_day} of {said}");
-        assert!((observed.observed_days - hours / 24.0 / databases).abs() < 1e-9, "{said}");
+        assert!((observed.days - hours / 24.0 / databases).abs() < 1e-9, "{said}");
     }
     assert_eq!(of(record([0])).changes_per_day, None);
 }

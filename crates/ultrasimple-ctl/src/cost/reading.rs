@@ -27,6 +27,8 @@ pub(super) struct Reading {
     unusable: BTreeMap<CatalogKey, String>,
     /// What the numbers and settings come to in the end, whether or not that is what is billed.
     pub(super) steady: Option<Storage>,
+    /// Where the number of shards is from.
+    pub(super) of_shards: Source,
 }
 
 /// Reads all catalogs, with a warning where some cannot be used.
@@ -51,7 +53,7 @@ pub(super) async fn read(store: &dyn Store, kept_hours: f64) -> anyhow::Result<R
              are some, or give the numbers and leave --from-catalogs out"
         );
     }
-    Ok(Reading { location, observed, unusable, steady: None })
+    Ok(Reading { location, observed, unusable, steady: None, of_shards: Source::Read })
 }
 
 impl Reading {
@@ -81,11 +83,6 @@ impl Reading {
             "",
             &format!("By {catalogs} of {}, written {oldest} to {newest}:", self.location),
         );
-        let of_shards = if policy.shards == f64::from(self.observed.shards) {
-            Source::Read
-        } else {
-            Source::Given
-        };
         text.push('\n');
         for (flag, value, source) in [
             ("--databases", number(workload.databases), sources.databases),
@@ -93,7 +90,7 @@ impl Reading {
             ("--changes-per-day", number(workload.changes_per_day), sources.changes_per_day),
             ("--size", bytes(workload.image_bytes), sources.image_bytes),
             ("--compression", number(workload.compression), sources.compression),
-            ("-shards", number(policy.shards), of_shards),
+            ("-shards", number(policy.shards), self.of_shards),
         ] {
             let _ = writeln!(text, "{flag:<17}  {value:>13}  {}", source.name());
         }
@@ -107,7 +104,7 @@ impl Reading {
 
     fn notes(&self, workload: &Workload, sources: &Sources) -> Vec<String> {
         let mut notes = Vec::new();
-        let Observed { gone, too_young, observed_days, .. } = self.observed;
+        let Observed { gone, too_young, days, .. } = self.observed;
         if sources.hot == Source::Read && workload.hot > 0.0 {
             notes.push(
                 "Hot is what has a backup in 22 of the last 24 closed hours. Catalogs do not tell how \
@@ -122,7 +119,7 @@ impl Reading {
             ));
         }
         if sources.changes_per_day == Source::Read {
-            let days = number(observed_days);
+            let days = number(days);
             notes.push(format!(
                 "The changes of the others are their hours with a backup, in {days} days on average."
             ));
@@ -196,7 +193,7 @@ impl Reading {
             "hot": observed.hot,
             "too_young": observed.too_young,
             "changes_per_day": observed.changes_per_day.map(exact),
-            "observed_days": exact(observed.observed_days),
+            "observed_days": exact(observed.days),
             "image_bytes": observed.image_bytes.map(rounded),
             "compression": observed.compression.map(exact),
             "backups": observed.objects,
