@@ -133,7 +133,7 @@ async fn what_was_damaged_only_on_the_way_is_not_called_damaged() {
 }
 
 #[tokio::test]
-async fn one_in_anothers_place_is_told_with_a_record_and_without() {
+async fn one_in_the_place_of_another_is_told_with_a_record_and_without() {
     let bench = Bench::new().await;
     let record = Record::new(path("/data/t1.db"));
     let (here, elsewhere) = (volume(), "v2".parse().unwrap());
