@@ -115,11 +115,17 @@ impl Workshop {
             Ok(None) => return Ok(Attempt::unsent(Outcome::Vanished)),
             Err(failure) => return Ok(Attempt::unsent(Outcome::Failed(failure))),
         };
-        match self.prepare(&target, last.as_ref()).await {
+        // Where the bucket may have later ones, the content of the last one that is known proves nothing yet.
+        let sure = last.as_ref().filter(|_| unsure_since.is_none());
+        match self.prepare(&target, sure).await {
             Ok((prepared, _memory)) => {
-                match self.stored_before(&target, &prepared, unsure_since).await {
-                    Ok(None) => self.put(&target, prepared, last).await,
-                    Ok(Some(backup)) => Ok(self.adopt(&prepared, backup)),
+                match self.stored_before(&target, &prepared, last.as_ref(), unsure_since).await {
+                    Ok(Before::Other) => self.put(&target, prepared, last).await,
+                    Ok(Before::Last) => {
+                        let Prepared { digest, settled, .. } = prepared;
+                        Ok(Attempt::unsent(Outcome::Unchanged { digest, settled }))
+                    }
+                    Ok(Before::Unknown(backup)) => Ok(self.adopt(&prepared, backup)),
                     Err(failure) => Ok(Attempt::unsent(Outcome::Failed(failure))),
                 }
             }
@@ -346,27 +352,32 @@ impl Workshop {
         Ok(Attempt { outcome: Outcome::Stored { digest, settled, backup, at }, sent: true })
     }
 
-    /// Where an owner before this one ended before it could tell what it had stored: looks whether the bucket
-    /// has this content under an earlier hour already.
+    /// Where an owner before this one ended before it could tell what it had stored: looks whether the newest
+    /// backup in the bucket has this content already.
     async fn stored_before(
         &self,
         target: &Target,
         prepared: &Prepared,
+        last: Option<&LastBackup>,
         since: Option<Hour>,
-    ) -> Result<Option<StoredBackup>, Failure> {
+    ) -> Result<Before, Failure> {
         let hour = Hour::of(prepared.fields.captured_at);
-        let Some(since) = since.filter(|&since| since < hour) else { return Ok(None) };
+        let last = last.filter(|last| last.content == prepared.content);
+        // In its own hour, the condition of the write finds what is there.
+        let Some(since) = since.filter(|&since| since != hour || last.is_some()) else {
+            return Ok(Before::Other);
+        };
         let listed = inventory::of_database(&*self.store, &target.stem).await;
         let listed = listed.map_err(|error| put::store_failure(&error))?;
-        let Some(newest) = listed.first().filter(|newest| newest.key.hour >= since) else {
-            return Ok(None);
-        };
+        let Some(newest) = listed.first() else { return Ok(Before::Other) };
+        if last.is_some_and(|last| (last.hour, &last.etag) == (newest.key.hour, &newest.etag)) {
+            return Ok(Before::Last);
+        }
         if newest.key.hour > hour {
             return Err(put::clock_set_back(newest.key.hour, prepared.fields.captured_at));
         }
-        if newest.key.hour == hour {
-            // The condition of the write will find it.
-            return Ok(None);
+        if newest.key.hour == hour || newest.key.hour < since {
+            return Ok(Before::Other);
         }
         let found = match ultrasimple_store::footer(&*self.store, &newest.key.object_key()).await {
             Ok((footer, info)) => Some((footer, info)),
@@ -379,10 +390,9 @@ impl Workshop {
             let is_ours = (&footer.volume, &footer.path) == (&fields.volume, &fields.path);
             is_ours && footer.blake3 == prepared.content && footer.check == fields.check
         });
-        Ok(same.map(|(footer, info)| StoredBackup {
-            bytes: info.size,
-            etag: info.etag,
-            newest: Newest::of(&footer),
+        Ok(same.map_or(Before::Other, |(footer, info)| {
+            let newest = Newest::of(&footer);
+            Before::Unknown(StoredBackup { bytes: info.size, etag: info.etag, newest })
         }))
     }
 
@@ -392,6 +402,16 @@ impl Workshop {
         let at = self.clock.monotonic();
         Attempt::unsent(Outcome::Stored { digest, settled, backup, at })
     }
+}
+
+/// What the newest backup in the bucket is, where the owner cannot be sure.
+enum Before {
+    /// None, or another content.
+    Other,
+    /// The last one that the owner knows, and this content.
+    Last,
+    /// One that the owner did not know, and this content.
+    Unknown(StoredBackup),
 }
 
 /// Why there is nothing to send.

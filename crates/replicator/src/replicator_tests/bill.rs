@@ -40,9 +40,13 @@ async fn the_put_budget_is_spent_by_all_requests_and_once_only() {
     what_the_budget_allows(&session).await;
     assert_eq!(uploads(), first);
     // A day later: what others have sent meanwhile is paid first.
-    world.clock.advance(Duration::from_hours(24));
-    what_the_budget_allows(&session).await;
-    assert!(uploads() > first && uploads() <= first + 20, "{} after {first}", uploads());
+    // (What is there already is looked at first, or last: a day may go by with nothing else.)
+    for day in 1..=5 {
+        world.clock.advance(Duration::from_hours(24));
+        what_the_budget_allows(&session).await;
+        assert!(uploads() <= first + 20 * day, "{} after {first}", uploads());
+    }
+    assert!(uploads() > first);
     session.stop().await;
     // The next start gives less than one.
     let session = Session::start(builder().build().unwrap()).await;

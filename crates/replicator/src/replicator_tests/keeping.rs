@@ -85,6 +85,86 @@ async fn after_a_kill_only_what_changed_since_the_catalog_is_captured_and_what_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_older_state_restored_after_a_kill_is_the_newest_backup_again() {
+    for hours in [0, 1] {
+        let world = World::new().await;
+        drop(world.bank("a.db"));
+        let old = std::fs::read(world.data("a.db")).unwrap();
+        let mut session = world.session().await;
+        session.cycle().await;
+        settle(&world, &mut session).await;
+        world.clock.advance(Duration::from_mins(2));
+        session.cycle_and_keep().await;
+        assert_eq!(world.catalog().await.len(), 1);
+        // Of what comes now no catalog tells: the host crashes, and an older state is restored.
+        world.clock.advance(HOUR);
+        drop(world.bank("a.db"));
+        assert_eq!(session.cycle().await.stored, 1);
+        session.kill().await;
+        std::fs::write(world.data("a.db"), &old).unwrap();
+        world.clock.advance(HOUR * hours + Duration::from_mins(5));
+        let mut session = world.session().await;
+        let report = session.cycle().await;
+        assert_eq!((report.stored, report.failed), (1, 0), "{hours}");
+        assert_eq!(world.restored_from(world.backups().last().unwrap()), 2, "{hours}");
+        session.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_only_touched_while_nobody_looked_is_not_sent_again() {
+    let world = World::new().await;
+    drop(world.bank("a.db"));
+    let mut session = world.session().await;
+    session.cycle().await;
+    settle(&world, &mut session).await;
+    world.clock.advance(Duration::from_mins(2));
+    session.cycle_and_keep().await;
+    session.kill().await;
+    for wait in [Duration::from_mins(1), 5 * HOUR] {
+        let file = std::fs::File::open(world.data("a.db")).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + wait).unwrap();
+        world.clock.advance(wait);
+        let mut session = world.session().await;
+        let report = session.cycle().await;
+        assert_eq!((report.stored, report.unchanged, report.failed), (0, 1, 0));
+        session.kill().await;
+    }
+    assert_eq!(world.backups().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_set_back_before_a_kill_puts_no_newest_state_under_an_earlier_key() {
+    let world = World::new().await;
+    drop(world.bank("a.db"));
+    let mut session = world.session().await;
+    session.cycle().await;
+    settle(&world, &mut session).await;
+    world.clock.advance(Duration::from_mins(2));
+    session.cycle_and_keep().await;
+    // No catalog knows this one yet; it belongs to the same shard or to another.
+    for name in ["b.db", "c.db", "d.db", "e.db"] {
+        drop(world.bank(name));
+    }
+    assert_eq!(session.cycle().await.stored, 4);
+    session.kill().await;
+    let known = world.catalog().await.len();
+    assert_eq!(known, 1);
+    for name in ["b.db", "c.db", "d.db", "e.db"] {
+        drop(world.bank(name));
+    }
+    let backups = world.backups();
+    world.clock.set_back(HOUR);
+    let mut session = world.session().await;
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.failed), (0, 4));
+    assert_eq!(world.backups(), backups);
+    world.clock.advance(HOUR + Duration::from_mins(1));
+    assert_eq!(session.cycle().await.stored, 4);
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn catalogs_that_are_missing_or_damaged_are_made_again_and_nothing_is_sent_again() {
     let world = World::new().await;
     for n in 0..10 {
