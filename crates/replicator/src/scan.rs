@@ -5,6 +5,7 @@
 //! refuses to when they look like a lost mount. Called by the scanner actor and by the dry run.
 
 mod apply;
+mod identity;
 mod listing;
 pub(crate) mod table;
 mod walk;
@@ -16,8 +17,9 @@ use std::sync::{PoisonError, RwLock};
 use ultrasimple_core::pattern::PatternSet;
 use ultrasimple_core::{FingerprintDigest, SourcePath};
 
-pub(crate) use self::table::{DatabaseId, Gone, Identity, Table};
-use self::table::{KeyHash, NonZeroKey};
+pub(crate) use self::identity::{Gone, Identity};
+use self::identity::{KeyHash, NonZeroKey};
+pub(crate) use self::table::{DatabaseId, Table};
 use self::walk::Walk;
 
 /// Scans that must show the same loss before it is believed to be meant.
@@ -144,5 +146,5 @@ pub(crate) fn test_id(number: u32) -> DatabaseId {
 /// An identity of its own for each id.
 #[cfg(test)]
 pub(crate) fn test_identity(id: DatabaseId) -> Identity {
-    table::test_identity(id)
+    identity::test_identity(id.test_number())
 }

@@ -19,7 +19,8 @@ use ultrasimple_sqlite::stat::{
     FileKind, FilesystemKind, Follow, Freshness, filesystem_kind, stat_at, timestamp_tick,
 };
 
-use super::table::{Beside, DatabaseId, Directory, DirectoryId, KeyHash, Listed, NewEntry, Table};
+use super::identity::KeyHash;
+use super::table::{Beside, DatabaseId, Directory, DirectoryId, Listed, NewEntry, Table};
 use super::{Problem, listing, workers};
 
 /// Databases that one task looks at: a large directory is shared between workers.
