@@ -149,8 +149,8 @@ settings! {
          running one included. Any of the five may be left out. hourly= stands instead of \
          -retention-days";
     VerifyPercentPerDay = "verify-percent-per-day" "P", Keep, Kind::Text, Some("1");
-        "How many percent of the backups are read back each day and proved restorable: 0 to 100, such \
-         as 0.5; 0 for none";
+        "Of how many percent of the databases the newest backup is read back each day and proved \
+         restorable: 0 to 100, such as 0.5; 0 for none";
     ReconcileRequests = "reconcile-requests" "N", Keep, Kind::Count(0, 1_000_000_000), Some("5000");
         "Requests a day, at most, to compare what is in the bucket with what should be; 0 for none";
     Concurrent = "concurrent" "N", Upload, Kind::Count(1, 10_000), Some("100");

@@ -195,7 +195,7 @@ impl<'a> Model<'a> {
         lines.extend(self.catalogs());
         lines.extend(self.starts());
         lines.extend(self.reconciling());
-        let verified = self.objects() * self.policy.verify_percent_per_day / 100.0 * DAYS;
+        let verified = self.workload.databases * self.policy.verify_percent_per_day / 100.0 * DAYS;
         lines.push(self.verifying(verified));
         lines.extend(self.retention());
         lines.retain(|line| line.requests > 0.0);
@@ -205,7 +205,7 @@ impl<'a> Model<'a> {
             storage: self.storage(),
             hot_gap,
             is_budgeted: self.is_budgeted,
-            verified_bytes: verified * self.held_bytes() / self.objects().max(1.0),
+            verified_bytes: verified * self.object_bytes,
         }
     }
 
@@ -299,8 +299,8 @@ impl<'a> Model<'a> {
 
     fn verifying(&self, verified: f64) -> Line {
         let percent = number(self.policy.verify_percent_per_day);
-        let objects = number(self.objects());
-        let arithmetic = format!("{percent}% of {objects} backups a day x {DAYS} days");
+        let databases = number(self.workload.databases);
+        let arithmetic = format!("{percent}% of {databases} databases a day x {DAYS} days");
         self.line(Cause::Verifying, Kind::Get, verified, arithmetic)
     }
 
@@ -310,11 +310,12 @@ impl<'a> Model<'a> {
         let due = |class: Class| class.databases * class.hours_per_day().min(1.0);
         let due = due(self.hot) + due(self.others);
         let (backups, databases) = (number(deleted), number(due));
-        let read =
-            format!("{backups} old backups + {databases} databases x {RETENTION_PASSES} passes");
+        let read = format!(
+            "2 x {backups} old backups + {databases} databases x {RETENTION_PASSES} passes"
+        );
         let requests = RETENTION_PASSES * (deleted / RETENTION_PASSES / PAGE).ceil();
         [
-            self.line(Cause::Retention, Kind::Get, deleted + due * RETENTION_PASSES, read),
+            self.line(Cause::Retention, Kind::Get, 2.0 * deleted + due * RETENTION_PASSES, read),
             self.line(
                 Cause::Retention,
                 Kind::Delete,
