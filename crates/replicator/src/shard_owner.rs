@@ -3,6 +3,7 @@
 //! Owns what is known of the shard's databases. Does no I/O of its own. Called by the cycle and by the
 //! uploads that end.
 
+use std::cmp::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::keeping::Kept;
 use crate::recall::Recollection;
 use crate::scan::{DatabaseId, Table};
 use crate::scanner::News;
-use crate::shard::{DAMAGED, Failing, Glance, Outcome, Shard};
+use crate::shard::{DAMAGED, Failing, Glance, Lost, Outcome, Shard};
 use crate::tending::{Job, Tended};
 use crate::tree::Namer;
 use crate::uploader::Uploader;
@@ -205,13 +206,16 @@ impl State {
         let this_hour = Hour::of(self.arguments.clock.now());
         let lost = self.shard.forget(
             |id, last| {
-                let Some((_, identity)) = table.identify(id) else { return false };
-                match newest.get(&identity) {
-                    None => true,
-                    Some(&(hour, is_corrupt)) => {
-                        // Within its hour a corrupt one stands in the way of a good one.
-                        hour < last.hour || (is_corrupt && hour < this_hour)
-                    }
+                let (_, identity) = table.identify(id)?;
+                let Some(newest) = newest.get(&identity) else { return Some(Lost::Unusable) };
+                if newest.is_corrupt {
+                    // Within its hour it stands in the way of a good one.
+                    return (newest.hour < this_hour).then_some(Lost::Unusable);
+                }
+                match newest.hour.cmp(&last.hour) {
+                    Ordering::Less => Some(Lost::Unusable),
+                    Ordering::Equal if newest.etag == last.etag => None,
+                    _ => Some(Lost::Replaced(newest.hour)),
                 }
             },
             now,
@@ -219,7 +223,8 @@ impl State {
         if lost > 0 {
             tracing::warn!(
                 lost,
-                "{lost} databases whose newest backup is lost are backed up again"
+                "{lost} databases whose newest backup is lost, or not the one that was stored, are backed \
+                 up again"
             );
         }
     }

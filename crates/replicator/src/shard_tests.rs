@@ -274,7 +274,7 @@ fn a_lost_backup_is_made_again_and_what_is_newer_than_the_catalog_is_not_lost() 
     changes(&mut shard);
     shard.settle(ids[1], stored(1, true), S(2));
     shard.written(&HashMap::new());
-    assert_eq!(shard.forget(|_, _| true, S(3)), 1);
+    assert_eq!(shard.forget(|_, _| Some(Lost::Unusable), S(3)), 1);
     let offers = shard.offers(S(3), Duration::ZERO);
     assert_eq!((offers.len(), offers[0].id, &offers[0].last), (1, ids[0], &None));
 }
@@ -339,7 +339,7 @@ fn a_backup_that_is_lost_while_nothing_new_is_found_is_made_again() {
     see(&mut shard, &[(id, digest(2))], &[], S(3));
     assert_eq!(offered(&mut shard, S(3)), [id]);
     shard.written(&HashMap::new());
-    assert_eq!(shard.forget(|_, _| true, S(4)), 1);
+    assert_eq!(shard.forget(|_, _| Some(Lost::Unusable), S(4)), 1);
     shard.settle(id, Outcome::Unchanged { digest: digest(2), settled: true }, S(5));
     let offers = shard.offers(S(6), Duration::ZERO);
     assert_eq!((offers.len(), &offers[0].last, offers[0].since), (1, &None, S(3)));

@@ -12,7 +12,9 @@ use tokio::sync::Mutex;
 use ultrasimple_core::catalog::{Change, Edit, HeldHour, Record};
 use ultrasimple_core::config::KeepSettings;
 use ultrasimple_core::retention::safe_now;
-use ultrasimple_core::{Catalog, CatalogKey, Clock, Epoch, Hour, KeyStem, NodeName, Timestamp};
+use ultrasimple_core::{
+    Catalog, CatalogKey, Clock, ETag, Epoch, Hour, KeyStem, NodeName, Timestamp,
+};
 use ultrasimple_keeper::catalogs::{self, Author};
 use ultrasimple_keeper::verify::{Expected, VerifyError, verify};
 use ultrasimple_keeper::{Holds, PruneReport, UpdateError, Verdict, prune};
@@ -43,11 +45,20 @@ pub(crate) struct Job {
 pub(crate) struct Tended {
     pub(crate) facts: Facts,
     pub(crate) kept: Kept,
-    /// The newest hour of each database, and whether that backup is known to be corrupt.
-    pub(crate) newest: HashMap<Identity, (Hour, bool)>,
+    /// The newest backup of each database.
+    pub(crate) newest: HashMap<Identity, NewestHeld>,
     /// Of the absent ones, what the catalog says now.
     pub(crate) told: HashMap<Identity, Timestamp>,
     pub(crate) pruned: bool,
+}
+
+/// What a catalog says of a newest backup.
+#[derive(Debug)]
+pub(crate) struct NewestHeld {
+    pub(crate) hour: Hour,
+    pub(crate) etag: ETag,
+    /// It was read back, and cannot be restored.
+    pub(crate) is_corrupt: bool,
 }
 
 /// Why a shard could not be tended; all of it is tried again.
@@ -311,10 +322,11 @@ fn departures(catalog: &Catalog, gone: &HashMap<Identity, Timestamp>) -> Vec<Edi
 }
 
 /// What is the newest of each database.
-pub(crate) fn newest(catalog: &Catalog) -> HashMap<Identity, (Hour, bool)> {
+pub(crate) fn newest(catalog: &Catalog) -> HashMap<Identity, NewestHeld> {
     let newest = catalog.databases.iter().filter_map(|(stem, record)| {
         let held = record.newest_own()?;
-        Some((Identity::new(&record.path, stem), (held.hour, held.fault.is_some())))
+        let (hour, etag, is_corrupt) = (held.hour, held.etag.clone(), held.fault.is_some());
+        Some((Identity::new(&record.path, stem), NewestHeld { hour, etag, is_corrupt }))
     });
     newest.collect()
 }

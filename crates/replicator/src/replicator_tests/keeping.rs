@@ -1,7 +1,7 @@
 //! Catalogs, retention, verification and comparison, over whole cycles and restarts.
 
 use ultrasimple_core::hold::Hold;
-use ultrasimple_core::{KeyStem, Timestamp};
+use ultrasimple_core::{Hour, KeyStem, Timestamp};
 use ultrasimple_keeper::holds;
 
 use super::*;
@@ -355,6 +355,67 @@ async fn a_backup_that_is_deleted_behind_our_back_is_noticed_and_made_again() {
     assert_eq!(world.backups().len(), 3);
     assert!(world.object("x-20240101-000000.db.lz4").exists());
     session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_another_state_replaced_behind_our_back_is_made_again() {
+    for is_later in [false, true] {
+        let world = World::new().await;
+        let mut bank = world.bank("a.db");
+        let mut session = world.session().await;
+        session.cycle().await;
+        let old = std::fs::read(world.key("a")).unwrap();
+        world.clock.advance(HOUR);
+        bank.commit().unwrap();
+        session.cycle().await;
+        settle(&world, &mut session).await;
+        let newest = world.key("a");
+        if is_later {
+            // What only a daemon before this one can have stored, of a state that is no more.
+            world.clock.advance(HOUR);
+            let stray = format!("a-{}.db.lz4", Hour::of(world.clock.now()));
+            std::fs::write(world.object(&stray), another(&old, &world)).unwrap();
+        } else {
+            let captured_at = world.clock.now() - 2 * Duration::from_mins(1);
+            std::fs::write(&newest, at(&old, captured_at)).unwrap();
+        }
+        for _ in 0..2 {
+            world.clock.advance(13 * HOUR);
+            session.cycle_and_keep().await;
+        }
+        session.cycle().await;
+        let last = world.backups().pop().unwrap();
+        assert_eq!(world.restored_from(&last), bank.commits(), "{is_later}");
+        let backups = world.backups();
+        for _ in 0..3 {
+            world.clock.advance(13 * HOUR);
+            session.cycle_and_keep().await;
+        }
+        assert_eq!(world.backups(), backups, "once only");
+        session.stop().await;
+    }
+}
+
+/// A backup of the same database and content, captured now.
+fn another(object: &[u8], world: &World) -> Vec<u8> {
+    at(object, world.clock.now())
+}
+
+/// A backup of the same database and content, captured at another time.
+fn at(object: &[u8], captured_at: Timestamp) -> Vec<u8> {
+    let mut image = Vec::new();
+    let footer = object::decode(object, &mut image).unwrap();
+    let fields = ultrasimple_core::footer::FooterFields {
+        volume: footer.volume,
+        path: footer.path,
+        shard: footer.shard,
+        mode: footer.mode,
+        captured_at,
+        node: footer.node,
+        epoch: footer.epoch,
+        check: footer.check,
+    };
+    object::encode_hashed(&image, footer.blake3, fields).unwrap().0
 }
 
 #[tokio::test(flavor = "multi_thread")]
