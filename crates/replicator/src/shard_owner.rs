@@ -170,7 +170,10 @@ impl Actor for OwnerActor {
                 let _ = reply.send(state.begin_tending(ask, now).map(Box::new));
             }
             Message::EndTending(Some(tended)) => state.end_tending(*tended, now),
-            Message::EndTending(None) => state.shard.not_written(),
+            Message::EndTending(None) => {
+                state.shard.not_written();
+                state.agenda.failed(now);
+            }
         }
         Ok(())
     }
@@ -194,13 +197,16 @@ impl State {
     }
 
     fn end_tending(&mut self, tended: Tended, now: Duration) {
-        let Tended { facts, kept, newest, told, pruned } = tended;
+        let Tended { facts, kept, newest, told, done } = tended;
         self.shard.written(&told);
         self.agenda.written(now);
         self.agenda.learn(facts);
         self.kept = kept;
-        if pruned {
+        if done.prune {
             self.agenda.pruned(now);
+        }
+        if done.verify > 0 {
+            self.agenda.verified(now);
         }
         let table = self.arguments.table.read().unwrap_or_else(PoisonError::into_inner);
         let this_hour = Hour::of(self.arguments.clock.now());

@@ -49,7 +49,8 @@ pub(crate) struct Tended {
     pub(crate) newest: HashMap<Identity, NewestHeld>,
     /// Of the absent ones, what the catalog says now.
     pub(crate) told: HashMap<Identity, Timestamp>,
-    pub(crate) pruned: bool,
+    /// What was tried.
+    pub(crate) done: Due,
 }
 
 /// What a catalog says of a newest backup.
@@ -139,7 +140,7 @@ impl Tender {
             kept: Kept::of(&catalog),
             newest: newest(&catalog),
             told: job.gone,
-            pruned: job.due.prune,
+            done: job.due,
         })
     }
 
