@@ -419,6 +419,74 @@ fn at(object: &[u8], captured_at: Timestamp) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_that_may_not_be_read_does_not_stop_the_backups() {
+    let world = World::new().await;
+    for n in 0..10 {
+        drop(world.bank(&format!("t{n}.db")));
+    }
+    let mut session = world.session().await;
+    session.cycle().await;
+    session.stop().await;
+    let folder = ".ultrasimple/v1/catalog/default";
+    let first = std::fs::read_dir(world.object(folder)).unwrap().next().unwrap().unwrap();
+    let key = format!("{folder}/{}", first.file_name().to_str().unwrap());
+    *world.store.denied.lock().unwrap() = Some(key);
+    for n in 0..10 {
+        drop(world.bank(&format!("t{n}.db")));
+    }
+    let mut session = world.session().await;
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.failed), (10, 0));
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_may_not_be_read_does_not_stop_the_verification_of_the_others() {
+    let world = World::new().await;
+    for n in 0..5 {
+        drop(world.bank(&format!("t{n}.db")));
+    }
+    let builder = world.builder().verify_percent_per_day(100.0).shards(1);
+    let mut session = Session::start(builder.build().unwrap()).await;
+    session.cycle().await;
+    settle(&world, &mut session).await;
+    world.clock.advance(Duration::from_mins(2));
+    session.cycle_and_keep().await;
+    *world.store.denied.lock().unwrap() = Some("t0-".to_owned());
+    for _ in 0..3 {
+        world.clock.advance(13 * HOUR);
+        session.cycle_and_keep().await;
+    }
+    let unverified = world.catalog().await.into_iter().filter(|(_, record)| {
+        record.newest_hour().is_some_and(|newest| newest.verified_at.is_none())
+    });
+    assert_eq!(unverified.map(|(stem, _)| stem).collect::<Vec<_>>(), [stem("t0")]);
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_retention_may_not_read_does_not_keep_the_catalog_from_being_written() {
+    let world = World::new().await;
+    let mut bank = world.bank("a.db");
+    let mut session = Session::start(world.builder().shards(1).build().unwrap()).await;
+    for _ in 0..3 {
+        session.cycle_and_keep().await;
+        world.clock.advance(20 * DAY);
+        bank.commit().unwrap();
+    }
+    *world.store.denied.lock().unwrap() = Some(".ultrasimple/v1/hold".to_owned());
+    drop(world.bank("b.db"));
+    session.cycle_and_keep().await;
+    for _ in 0..2 {
+        world.clock.advance(HOUR);
+        session.cycle_and_keep().await;
+    }
+    assert!(world.catalog().await.contains_key(&stem("b")));
+    assert_eq!(session.replicator.statistics().keeping.deleted, 0);
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_corrupt_newest_backup_is_found_and_made_again_in_the_next_hour() {
     let world = World::new().await;
     let bank = world.bank("a.db");
