@@ -367,7 +367,8 @@ impl Shard {
     /// Databases that are gone, and of which the catalog does not say so. Of those that no scan ever showed it is
     /// believed only where most were seen: else a file system may not be mounted yet.
     pub(crate) fn untold_absences(&self, now: Timestamp) -> HashMap<Identity, Timestamp> {
-        let most_are_seen = self.held.len() >= self.absent.len();
+        let never_shown = self.absent.values().filter(|absent| absent.gone_since.is_none());
+        let most_are_seen = self.held.len() >= never_shown.count();
         let untold = self.absent.iter().filter(|(_, absent)| !absent.is_told);
         let believed = untold.filter(|(_, absent)| absent.gone_since.is_some() || most_are_seen);
         believed.map(|(&id, absent)| (id, absent.gone_since.unwrap_or(now))).collect()

@@ -248,6 +248,20 @@ fn databases_that_no_scan_shows_are_not_gone_where_most_are_missing() {
 }
 
 #[test]
+fn databases_that_went_long_ago_do_not_keep_one_that_no_scan_shows_from_being_gone() {
+    let mut shard = Shard::default();
+    let ids = [1, 2, 3, 4].map(test_id);
+    let mut all = ids.map(|id| recalled(id, 1));
+    for long_gone in &mut all[2..] {
+        long_gone.gone_since = Some(Timestamp::UNIX_EPOCH);
+    }
+    shard.recall(all.to_vec(), None);
+    see(&mut shard, &[(ids[0], digest(1))], &[], S(1));
+    let absences = shard.untold_absences(Timestamp::UNIX_EPOCH);
+    assert_eq!(absences.into_keys().collect::<Vec<_>>(), [identity(ids[1])]);
+}
+
+#[test]
 fn an_unsettled_fingerprint_is_not_told() {
     let mut shard = Shard::default();
     let id = test_id(1);
