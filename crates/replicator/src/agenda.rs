@@ -49,13 +49,16 @@ pub(crate) struct Agenda {
     /// When the catalog was last known to say all there was.
     written: Duration,
     pruned: Option<Duration>,
+    verified: Option<Duration>,
+    /// When the last attempt failed, and how many did in a row.
+    failed: Option<(Duration, u32)>,
     facts: Option<Facts>,
 }
 
 impl Agenda {
     /// Of a shard whose owner begins at `now`.
     pub(crate) fn new(now: Duration) -> Self {
-        Self { written: now, pruned: None, facts: None }
+        Self { written: now, pruned: None, verified: None, failed: None, facts: None }
     }
 
     /// Takes in what was read of the catalog.
@@ -65,7 +68,18 @@ impl Agenda {
 
     /// The catalog was written at `now`, or there was nothing to write.
     pub(crate) fn written(&mut self, now: Duration) {
-        self.written = now;
+        (self.written, self.failed) = (now, None);
+    }
+
+    /// What was due could not be done: the next attempts are ever rarer, down to one an hour.
+    pub(crate) fn failed(&mut self, now: Duration) {
+        let before = self.failed.map_or(0, |(_, times)| times);
+        self.failed = Some((now, before.saturating_add(1)));
+    }
+
+    /// Backups were read back at `now`, or could not be.
+    pub(crate) fn verified(&mut self, now: Duration) {
+        self.verified = Some(now);
     }
 
     /// Retention has been at it at `now`.
@@ -82,6 +96,13 @@ impl Agenda {
         now: Duration,
         time: Timestamp,
     ) -> Due {
+        let waits = self.failed.is_some_and(|(at, times)| {
+            let wait = SOON.saturating_mul(2u32.saturating_pow(times.saturating_sub(1)));
+            now.saturating_sub(at) < wait.min(HOUR)
+        });
+        if waits {
+            return Due::default();
+        }
         let since_written = now.saturating_sub(self.written);
         // A first backup: the catalog lacks a quarter of what there is, and no more of it is on its way.
         let is_much_new = untold.new > 0 && untold.new * 4 >= untold.known;
@@ -89,10 +110,11 @@ impl Agenda {
         let soon = is_much_new && is_at_rest && since_written >= SOON;
         let write = untold.changes > 0 && (since_written >= HOUR || soon);
         let next = self.facts.and_then(|facts| facts.next_prune);
-        let rested = self.pruned.is_none_or(|pruned| now.saturating_sub(pruned) >= HOUR);
-        let prune = rested && next.is_some_and(|next| next <= time);
+        let rested = |last: Option<Duration>| last.is_none_or(|at| now.saturating_sub(at) >= HOUR);
+        let prune = rested(self.pruned) && next.is_some_and(|next| next <= time);
         let (lot, since) = self.lot(percent, time);
-        let verify = if write || prune || since >= DAY { lot } else { 0 };
+        let is_time = (write || prune || since >= DAY) && rested(self.verified);
+        let verify = if is_time { lot } else { 0 };
         Due { write, prune, verify }
     }
 
@@ -169,6 +191,34 @@ mod tests {
         assert!(!due(&agenda, none, 0, 69).prune && due(&agenda, none, 0, 70).prune);
         learn(&mut agenda, None);
         assert!(!due(&agenda, none, 0, 600).prune, "never");
+    }
+
+    #[test]
+    fn what_keeps_failing_is_tried_ever_more_rarely() {
+        let mut agenda = Agenda::new(Duration::ZERO);
+        let mut attempts = Vec::new();
+        for minute in 60..60 * 6 {
+            if due(&agenda, OLD, 0, minute).write {
+                attempts.push(minute);
+                agenda.failed(Duration::from_mins(minute));
+            }
+        }
+        assert_eq!(attempts, [60, 61, 63, 67, 75, 91, 123, 183, 243, 303]);
+        agenda.written(Duration::from_hours(6));
+        assert!(due(&agenda, OLD, 0, 60 * 7).write, "as if nothing had been");
+    }
+
+    #[test]
+    fn what_could_not_be_verified_is_not_tried_again_at_once() {
+        let mut agenda = Agenda::new(Duration::ZERO);
+        agenda.learn(Facts { databases: 400, next_prune: None, verified_at: Some(at(-48)) });
+        let lot = |agenda: &Agenda, minutes| {
+            let (percent, now) = (VerifyPercent::new(1.0).unwrap(), Duration::from_mins(minutes));
+            agenda.due(Untold::default(), Glance::default(), percent, now, at(0)).verify
+        };
+        assert_eq!(lot(&agenda, 0), 8);
+        agenda.verified(Duration::ZERO);
+        assert_eq!([lot(&agenda, 1), lot(&agenda, 59), lot(&agenda, 60)], [0, 0, 8]);
     }
 
     #[test]

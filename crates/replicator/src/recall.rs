@@ -182,7 +182,10 @@ async fn read(
         let catalog = match found {
             Ok(Some((catalog, _))) => catalog,
             Ok(None) => continue,
-            Err(ReadError::Store(error)) => return Err(error),
+            // What nobody may read now will not be readable in the next cycle: backups do not wait for that.
+            Err(ReadError::Store(error)) if !matches!(error, StoreError::Denied(_)) => {
+                return Err(error);
+            }
             Err(error) => {
                 let key = key.object_key();
                 tracing::warn!(%key, %error, "The catalog {key} cannot be used: {error}");

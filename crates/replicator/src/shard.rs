@@ -121,6 +121,15 @@ pub(crate) struct Glance {
     pub(crate) kept: Kept,
 }
 
+/// What became of the newest backup that an owner remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// It is gone, or cannot be restored.
+    Unusable,
+    /// The newest is another one, of this hour.
+    Replaced(Hour),
+}
+
 /// What is known of a database that no scan shows (yet, or any more).
 #[derive(Debug, Clone)]
 struct Absent {
@@ -269,7 +278,7 @@ impl Shard {
             }
             Outcome::Vanished | Outcome::Deferred => return,
         };
-        let since = active.since;
+        let Active { since, unsure_since, .. } = *active;
         self.active.remove(&id);
         if self.active.is_empty() {
             // After a first cycle nearly all databases are at rest, for good.
@@ -278,7 +287,11 @@ impl Shard {
         let backup = backup.or_else(|| self.held.get(id).map(|held| held.backup));
         let Some(backup) = backup else {
             // Unchanged since a backup of which was learned meanwhile that it is lost.
-            return self.activate(id, since);
+            self.activate(id, since);
+            if let Some(active) = self.active.get_mut(&id) {
+                active.unsure_since = unsure_since;
+            }
+            return;
         };
         // Until it was looked at again, a fingerprint that is not settled vouches for nothing.
         let vouches = if settled { digest } else { FingerprintDigest::NONE };
@@ -354,7 +367,8 @@ impl Shard {
     /// Databases that are gone, and of which the catalog does not say so. Of those that no scan ever showed it is
     /// believed only where most were seen: else a file system may not be mounted yet.
     pub(crate) fn untold_absences(&self, now: Timestamp) -> HashMap<Identity, Timestamp> {
-        let most_are_seen = self.held.len() >= self.absent.len();
+        let never_shown = self.absent.values().filter(|absent| absent.gone_since.is_none());
+        let most_are_seen = self.held.len() >= never_shown.count();
         let untold = self.absent.iter().filter(|(_, absent)| !absent.is_told);
         let believed = untold.filter(|(_, absent)| absent.gone_since.is_some() || most_are_seen);
         believed.map(|(&id, absent)| (id, absent.gone_since.unwrap_or(now))).collect()
@@ -383,24 +397,30 @@ impl Shard {
         Untold { changes: self.ledger.len() + gone, new: self.new, known: self.held.len() as u64 }
     }
 
-    /// The backups of these databases are lost: they are to be backed up again, as if they never had been.
-    /// What changed since the catalog was read is not among them.
+    /// The backups of these databases are not what is remembered of them: they are to be backed up again, as if
+    /// they never had been. What changed since the catalog was read is not among them.
     pub(crate) fn forget(
         &mut self,
-        lost: impl Fn(DatabaseId, &LastBackup) -> bool,
+        lost: impl Fn(DatabaseId, &LastBackup) -> Option<Lost>,
         now: Duration,
     ) -> usize {
         let lost: Vec<_> = self
             .held
             .ids()
             .filter(|&id| !self.ledger.has(id))
-            .filter(|&id| self.held.get(id).is_some_and(|held| lost(id, &held.backup)))
+            .filter_map(|id| Some((id, lost(id, &self.held.get(id)?.backup)?)))
             .collect();
-        for &id in &lost {
+        for &(id, lost) in &lost {
             self.held.remove(id);
             self.unsettled.remove(&id);
             if !self.active.contains_key(&id) {
                 self.activate(id, now);
+            }
+            if let Some(active) = self.active.get_mut(&id) {
+                active.unsure_since = match lost {
+                    Lost::Unusable => None,
+                    Lost::Replaced(newest) => Some(newest),
+                };
             }
         }
         lost.len()

@@ -3,6 +3,7 @@
 //! Owns what is known of the shard's databases. Does no I/O of its own. Called by the cycle and by the
 //! uploads that end.
 
+use std::cmp::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::keeping::Kept;
 use crate::recall::Recollection;
 use crate::scan::{DatabaseId, Table};
 use crate::scanner::News;
-use crate::shard::{DAMAGED, Failing, Glance, Outcome, Shard};
+use crate::shard::{DAMAGED, Failing, Glance, Lost, Outcome, Shard};
 use crate::tending::{Job, Tended};
 use crate::tree::Namer;
 use crate::uploader::Uploader;
@@ -169,7 +170,10 @@ impl Actor for OwnerActor {
                 let _ = reply.send(state.begin_tending(ask, now).map(Box::new));
             }
             Message::EndTending(Some(tended)) => state.end_tending(*tended, now),
-            Message::EndTending(None) => state.shard.not_written(),
+            Message::EndTending(None) => {
+                state.shard.not_written();
+                state.agenda.failed(now);
+            }
         }
         Ok(())
     }
@@ -193,25 +197,31 @@ impl State {
     }
 
     fn end_tending(&mut self, tended: Tended, now: Duration) {
-        let Tended { facts, kept, newest, told, pruned } = tended;
+        let Tended { facts, kept, newest, told, done } = tended;
         self.shard.written(&told);
         self.agenda.written(now);
         self.agenda.learn(facts);
         self.kept = kept;
-        if pruned {
+        if done.prune {
             self.agenda.pruned(now);
+        }
+        if done.verify > 0 {
+            self.agenda.verified(now);
         }
         let table = self.arguments.table.read().unwrap_or_else(PoisonError::into_inner);
         let this_hour = Hour::of(self.arguments.clock.now());
         let lost = self.shard.forget(
             |id, last| {
-                let Some((_, identity)) = table.identify(id) else { return false };
-                match newest.get(&identity) {
-                    None => true,
-                    Some(&(hour, is_corrupt)) => {
-                        // Within its hour a corrupt one stands in the way of a good one.
-                        hour < last.hour || (is_corrupt && hour < this_hour)
-                    }
+                let (_, identity) = table.identify(id)?;
+                let Some(newest) = newest.get(&identity) else { return Some(Lost::Unusable) };
+                if newest.is_corrupt {
+                    // Within its hour it stands in the way of a good one.
+                    return (newest.hour < this_hour).then_some(Lost::Unusable);
+                }
+                match newest.hour.cmp(&last.hour) {
+                    Ordering::Less => Some(Lost::Unusable),
+                    Ordering::Equal if newest.etag == last.etag => None,
+                    _ => Some(Lost::Replaced(newest.hour)),
                 }
             },
             now,
@@ -219,7 +229,8 @@ impl State {
         if lost > 0 {
             tracing::warn!(
                 lost,
-                "{lost} databases whose newest backup is lost are backed up again"
+                "{lost} databases whose newest backup is lost, or not the one that was stored, are backed \
+                 up again"
             );
         }
     }

@@ -248,6 +248,20 @@ fn databases_that_no_scan_shows_are_not_gone_where_most_are_missing() {
 }
 
 #[test]
+fn databases_that_went_long_ago_do_not_keep_one_that_no_scan_shows_from_being_gone() {
+    let mut shard = Shard::default();
+    let ids = [1, 2, 3, 4].map(test_id);
+    let mut all = ids.map(|id| recalled(id, 1));
+    for long_gone in &mut all[2..] {
+        long_gone.gone_since = Some(Timestamp::UNIX_EPOCH);
+    }
+    shard.recall(all.to_vec(), None);
+    see(&mut shard, &[(ids[0], digest(1))], &[], S(1));
+    let absences = shard.untold_absences(Timestamp::UNIX_EPOCH);
+    assert_eq!(absences.into_keys().collect::<Vec<_>>(), [identity(ids[1])]);
+}
+
+#[test]
 fn an_unsettled_fingerprint_is_not_told() {
     let mut shard = Shard::default();
     let id = test_id(1);
@@ -274,7 +288,7 @@ fn a_lost_backup_is_made_again_and_what_is_newer_than_the_catalog_is_not_lost() 
     changes(&mut shard);
     shard.settle(ids[1], stored(1, true), S(2));
     shard.written(&HashMap::new());
-    assert_eq!(shard.forget(|_, _| true, S(3)), 1);
+    assert_eq!(shard.forget(|_, _| Some(Lost::Unusable), S(3)), 1);
     let offers = shard.offers(S(3), Duration::ZERO);
     assert_eq!((offers.len(), offers[0].id, &offers[0].last), (1, ids[0], &None));
 }
@@ -339,7 +353,7 @@ fn a_backup_that_is_lost_while_nothing_new_is_found_is_made_again() {
     see(&mut shard, &[(id, digest(2))], &[], S(3));
     assert_eq!(offered(&mut shard, S(3)), [id]);
     shard.written(&HashMap::new());
-    assert_eq!(shard.forget(|_, _| true, S(4)), 1);
+    assert_eq!(shard.forget(|_, _| Some(Lost::Unusable), S(4)), 1);
     shard.settle(id, Outcome::Unchanged { digest: digest(2), settled: true }, S(5));
     let offers = shard.offers(S(6), Duration::ZERO);
     assert_eq!((offers.len(), &offers[0].last, offers[0].since), (1, &None, S(3)));

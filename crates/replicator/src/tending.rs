@@ -12,7 +12,9 @@ use tokio::sync::Mutex;
 use ultrasimple_core::catalog::{Change, Edit, HeldHour, Record};
 use ultrasimple_core::config::KeepSettings;
 use ultrasimple_core::retention::safe_now;
-use ultrasimple_core::{Catalog, CatalogKey, Clock, Epoch, Hour, KeyStem, NodeName, Timestamp};
+use ultrasimple_core::{
+    Catalog, CatalogKey, Clock, ETag, Epoch, Hour, KeyStem, NodeName, Timestamp,
+};
 use ultrasimple_keeper::catalogs::{self, Author};
 use ultrasimple_keeper::verify::{Expected, VerifyError, verify};
 use ultrasimple_keeper::{Holds, PruneReport, UpdateError, Verdict, prune};
@@ -27,6 +29,10 @@ use crate::scan::Identity;
 const HOLDS_FOR: Duration = Duration::from_mins(1);
 /// How long a shard in which something cannot be deleted for a reason that may pass waits for the next look.
 const BLOCKED_FOR: Duration = Duration::from_hours(24);
+
+/// So many backups that cannot be read now do not keep others from being verified in their stead; with more, the
+/// store is taken for broken.
+const MOST_UNREAD: usize = 3;
 
 /// What tending needs of a shard.
 #[derive(Debug)]
@@ -43,11 +49,21 @@ pub(crate) struct Job {
 pub(crate) struct Tended {
     pub(crate) facts: Facts,
     pub(crate) kept: Kept,
-    /// The newest hour of each database, and whether that backup is known to be corrupt.
-    pub(crate) newest: HashMap<Identity, (Hour, bool)>,
+    /// The newest backup of each database.
+    pub(crate) newest: HashMap<Identity, NewestHeld>,
     /// Of the absent ones, what the catalog says now.
     pub(crate) told: HashMap<Identity, Timestamp>,
-    pub(crate) pruned: bool,
+    /// What was tried.
+    pub(crate) done: Due,
+}
+
+/// What a catalog says of a newest backup.
+#[derive(Debug)]
+pub(crate) struct NewestHeld {
+    pub(crate) hour: Hour,
+    pub(crate) etag: ETag,
+    /// It was read back, and cannot be restored.
+    pub(crate) is_corrupt: bool,
 }
 
 /// Why a shard could not be tended; all of it is tried again.
@@ -100,9 +116,15 @@ impl Tender {
         edits.extend(begins);
         let mut retry = None;
         if job.due.prune {
-            let report = self.prune(&opened.catalog, &mut retry).await?;
-            apply(&mut opened.catalog, &report.edits);
-            edits.extend(report.edits);
+            let found = self.prune(&opened.catalog, &mut retry).await.unwrap_or_else(|error| {
+                // What the catalog is to be told does not wait for that.
+                let key = job.key.object_key();
+                tracing::warn!(%key, %error, "Retention cannot look at the shard of {key} now: {error}");
+                retry = Some(self.clock.now());
+                Vec::new()
+            });
+            apply(&mut opened.catalog, &found);
+            edits.extend(found);
         }
         if job.due.verify > 0 {
             let found = self.verify(&opened.catalog, job.due.verify).await;
@@ -128,7 +150,7 @@ impl Tender {
             kept: Kept::of(&catalog),
             newest: newest(&catalog),
             told: job.gone,
-            pruned: job.due.prune,
+            done: job.due,
         })
     }
 
@@ -180,32 +202,32 @@ impl Tender {
         Ok(holds)
     }
 
-    /// Deletes what retention gives up. `retry` is set when something is to be tried again.
+    /// Deletes what retention gives up, and gives what is to change in the catalog. `retry` is set when something is to be tried again.
     async fn prune(
         &self,
         catalog: &Catalog,
         retry: &mut Option<Timestamp>,
-    ) -> Result<PruneReport, StoreError> {
+    ) -> Result<Vec<Edit>, StoreError> {
         let local = self.clock.now();
         let now = match safe_now(local, self.store.time().await?) {
             Ok(now) => now,
             Err(ahead) => {
                 tracing::error!("{ahead}");
                 *retry = Some(local);
-                return Ok(PruneReport::default());
+                return Ok(Vec::new());
             }
         };
         let holds = self.holds().await?;
         let plan = prune::plan_shard(catalog, &self.settings.retention, now, &holds);
         if plan.deletions() == 0 {
-            return Ok(PruneReport::default());
+            return Ok(Vec::new());
         }
         let report = prune::act(&*self.store, catalog, &plan, &holds).await;
         if !report.failed.is_empty() || !report.refused.is_empty() {
             *retry = Some(local);
         }
         self.tell(&report);
-        Ok(report)
+        Ok(report.edits)
     }
 
     fn tell(&self, report: &PruneReport) {
@@ -237,18 +259,23 @@ impl Tender {
     async fn verify(&self, catalog: &Catalog, count: u64) -> Vec<Edit> {
         let mut edits = Vec::new();
         let volume = &catalog.key.volume;
-        for (stem, record, held) in candidates(catalog, count) {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let mut unread = 0;
+        for (stem, record, held) in candidates(catalog, count.saturating_add(MOST_UNREAD)) {
+            if edits.len() >= count {
+                break;
+            }
             let key = stem.at(held.hour);
             let expected = Some(Expected { volume, record });
             let at = self.clock.now();
             let verified = match verify(&*self.store, &self.capturer, &key, expected).await {
                 Ok(verified) => verified,
-                Err(VerifyError::Store(error)) => {
-                    tracing::warn!(%key, %error, "{key} could not be verified now: {error}");
-                    return edits;
-                }
                 Err(error) => {
                     tracing::warn!(%key, %error, "{key} could not be verified now: {error}");
+                    unread += 1;
+                    if unread > MOST_UNREAD && matches!(error, VerifyError::Store(_)) {
+                        return edits;
+                    }
                     continue;
                 }
             };
@@ -311,22 +338,23 @@ fn departures(catalog: &Catalog, gone: &HashMap<Identity, Timestamp>) -> Vec<Edi
 }
 
 /// What is the newest of each database.
-pub(crate) fn newest(catalog: &Catalog) -> HashMap<Identity, (Hour, bool)> {
+pub(crate) fn newest(catalog: &Catalog) -> HashMap<Identity, NewestHeld> {
     let newest = catalog.databases.iter().filter_map(|(stem, record)| {
         let held = record.newest_own()?;
-        Some((Identity::new(&record.path, stem), (held.hour, held.fault.is_some())))
+        let (hour, etag, is_corrupt) = (held.hour, held.etag.clone(), held.fault.is_some());
+        Some((Identity::new(&record.path, stem), NewestHeld { hour, etag, is_corrupt }))
     });
     newest.collect()
 }
 
 /// The newest backups that are to be verified next.
-fn candidates(catalog: &Catalog, count: u64) -> Vec<(&KeyStem, &Record, &HeldHour)> {
+fn candidates(catalog: &Catalog, count: usize) -> Vec<(&KeyStem, &Record, &HeldHour)> {
     let newest = catalog
         .databases
         .iter()
         .filter_map(|(stem, record)| Some((stem, record, record.newest_own()?)));
     let mut newest: Vec<_> = newest.collect();
     newest.sort_by_key(|(_, _, held)| (held.verified_at, held.hour));
-    newest.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+    newest.truncate(count);
     newest
 }

@@ -1,7 +1,7 @@
 //! Catalogs, retention, verification and comparison, over whole cycles and restarts.
 
 use ultrasimple_core::hold::Hold;
-use ultrasimple_core::{KeyStem, Timestamp};
+use ultrasimple_core::{Hour, KeyStem, Timestamp};
 use ultrasimple_keeper::holds;
 
 use super::*;
@@ -354,6 +354,135 @@ async fn a_backup_that_is_deleted_behind_our_back_is_noticed_and_made_again() {
     assert_eq!((keeping.missing, keeping.foreign), (1, 1));
     assert_eq!(world.backups().len(), 3);
     assert!(world.object("x-20240101-000000.db.lz4").exists());
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_another_state_replaced_behind_our_back_is_made_again() {
+    for is_later in [false, true] {
+        let world = World::new().await;
+        let mut bank = world.bank("a.db");
+        let mut session = world.session().await;
+        session.cycle().await;
+        let old = std::fs::read(world.key("a")).unwrap();
+        world.clock.advance(HOUR);
+        bank.commit().unwrap();
+        session.cycle().await;
+        settle(&world, &mut session).await;
+        let newest = world.key("a");
+        if is_later {
+            // What only a daemon before this one can have stored, of a state that is no more.
+            world.clock.advance(HOUR);
+            let stray = format!("a-{}.db.lz4", Hour::of(world.clock.now()));
+            std::fs::write(world.object(&stray), another(&old, &world)).unwrap();
+        } else {
+            let captured_at = world.clock.now() - 2 * Duration::from_mins(1);
+            std::fs::write(&newest, at(&old, captured_at)).unwrap();
+        }
+        for _ in 0..2 {
+            world.clock.advance(13 * HOUR);
+            session.cycle_and_keep().await;
+        }
+        session.cycle().await;
+        let last = world.backups().pop().unwrap();
+        assert_eq!(world.restored_from(&last), bank.commits(), "{is_later}");
+        let backups = world.backups();
+        for _ in 0..3 {
+            world.clock.advance(13 * HOUR);
+            session.cycle_and_keep().await;
+        }
+        assert_eq!(world.backups(), backups, "once only");
+        session.stop().await;
+    }
+}
+
+/// A backup of the same database and content, captured now.
+fn another(object: &[u8], world: &World) -> Vec<u8> {
+    at(object, world.clock.now())
+}
+
+/// A backup of the same database and content, captured at another time.
+fn at(object: &[u8], captured_at: Timestamp) -> Vec<u8> {
+    let mut image = Vec::new();
+    let footer = object::decode(object, &mut image).unwrap();
+    let fields = ultrasimple_core::footer::FooterFields {
+        volume: footer.volume,
+        path: footer.path,
+        shard: footer.shard,
+        mode: footer.mode,
+        captured_at,
+        node: footer.node,
+        epoch: footer.epoch,
+        check: footer.check,
+    };
+    object::encode_hashed(&image, footer.blake3, fields).unwrap().0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_that_may_not_be_read_does_not_stop_the_backups() {
+    let world = World::new().await;
+    for n in 0..10 {
+        drop(world.bank(&format!("t{n}.db")));
+    }
+    let mut session = world.session().await;
+    session.cycle().await;
+    session.stop().await;
+    let folder = ".ultrasimple/v1/catalog/default";
+    let first = std::fs::read_dir(world.object(folder)).unwrap().next().unwrap().unwrap();
+    let key = format!("{folder}/{}", first.file_name().to_str().unwrap());
+    *world.store.denied.lock().unwrap() = Some(key);
+    for n in 0..10 {
+        drop(world.bank(&format!("t{n}.db")));
+    }
+    let mut session = world.session().await;
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.failed), (10, 0));
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_may_not_be_read_does_not_stop_the_verification_of_the_others() {
+    let world = World::new().await;
+    for n in 0..5 {
+        drop(world.bank(&format!("t{n}.db")));
+    }
+    let builder = world.builder().verify_percent_per_day(100.0).shards(1);
+    let mut session = Session::start(builder.build().unwrap()).await;
+    session.cycle().await;
+    settle(&world, &mut session).await;
+    world.clock.advance(Duration::from_mins(2));
+    session.cycle_and_keep().await;
+    *world.store.denied.lock().unwrap() = Some("t0-".to_owned());
+    for _ in 0..3 {
+        world.clock.advance(13 * HOUR);
+        session.cycle_and_keep().await;
+    }
+    let unverified = world.catalog().await.into_iter().filter(|(_, record)| {
+        record.newest_hour().is_some_and(|newest| newest.verified_at.is_none())
+    });
+    assert_eq!(unverified.map(|(stem, _)| stem).collect::<Vec<_>>(), [stem("t0")]);
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_retention_may_not_read_does_not_keep_the_catalog_from_being_written() {
+    let world = World::new().await;
+    let mut bank = world.bank("a.db");
+    let mut session = Session::start(world.builder().shards(1).build().unwrap()).await;
+    for _ in 0..3 {
+        session.cycle_and_keep().await;
+        world.clock.advance(20 * DAY);
+        bank.commit().unwrap();
+    }
+    *world.store.denied.lock().unwrap() = Some(".ultrasimple/v1/hold".to_owned());
+    drop(world.bank("b.db"));
+    session.cycle_and_keep().await;
+    for _ in 0..2 {
+        world.clock.advance(HOUR);
+        session.cycle_and_keep().await;
+    }
+    assert!(world.catalog().await.contains_key(&stem("b")));
+    assert_eq!(session.replicator.statistics().keeping.deleted, 0);
     session.stop().await;
 }
 

@@ -70,6 +70,18 @@ pub(super) struct FaultyStore {
     pub(super) hanging: AtomicUsize,
     /// What the store's clock says, if not the truth.
     pub(super) time: Mutex<Option<Timestamp>>,
+    /// Keys that begin with this may not be read or listed.
+    pub(super) denied: Mutex<Option<String>>,
+}
+
+impl FaultyStore {
+    fn may_read(&self, key: &str) -> Result<(), StoreError> {
+        let denied = self.denied.lock().unwrap();
+        if denied.as_ref().is_some_and(|denied| key.starts_with(denied)) {
+            return Err(StoreError::Denied("Access Denied".into()));
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -112,6 +124,7 @@ impl Store for FaultyStore {
         }
     }
     async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError> {
+        self.may_read(key.as_str())?;
         self.inner.get(key, range).await
     }
     async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectInfo>, StoreError> {
@@ -122,7 +135,10 @@ impl Store for FaultyStore {
         prefix: &str,
         after: Option<&str>,
     ) -> BoxStream<'_, Result<ListedObject, StoreError>> {
-        self.inner.list(prefix, after)
+        match self.may_read(prefix) {
+            Ok(()) => self.inner.list(prefix, after),
+            Err(error) => Box::pin(futures::stream::iter([Err(error)])),
+        }
     }
     async fn delete(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
         self.inner.delete(keys).await
@@ -155,6 +171,7 @@ impl World {
             unconditional: AtomicBool::new(false),
             hanging: AtomicUsize::new(0),
             time: Mutex::new(None),
+            denied: Mutex::new(None),
         });
         Self { folder, store, clock: ManualClock::at("2024-01-15T13:05:00Z") }
     }
