@@ -202,7 +202,8 @@ impl Tender {
         Ok(holds)
     }
 
-    /// Deletes what retention gives up, and gives what is to change in the catalog. `retry` is set when something is to be tried again.
+    /// Deletes what retention gives up, and gives what is to change in the catalog. `retry` is set when something
+    /// is to be tried again.
     async fn prune(
         &self,
         catalog: &Catalog,
