@@ -4,6 +4,8 @@
 mod bill;
 #[path = "replicator_tests/keeping.rs"]
 mod keeping;
+#[path = "replicator_tests/mending.rs"]
+mod mending;
 #[path = "replicator_tests/world.rs"]
 mod world;
 
