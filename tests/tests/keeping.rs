@@ -199,3 +199,21 @@ fn what_is_done_behind_the_back_is_found_within_a_day_and_mended() {
     }
     assert_eq!(key("left"), left);
 }
+
+#[test]
+fn runs_of_one_cycle_keep_the_least_interval_and_back_up_when_it_is_over() {
+    let yard = Yard::new();
+    let bucket = yard.bucket();
+    let start = days_ago(2);
+    let clock = TurnedClock::new(&yard, &start.to_string());
+    let newest = |minutes: u64| {
+        clock.set(&(start + Duration::from_mins(minutes)).to_string());
+        commit(&yard, "t");
+        once(&yard, &bucket, &clock, &["-min-upload-interval", "5m"]);
+        let key = bucket.backups()["t"].last().unwrap().clone();
+        let image = yard.path("image");
+        unpack(&yard.path("bucket").join(key), &image).unwrap();
+        verify(&image).unwrap()
+    };
+    assert_eq!([newest(0), newest(2), newest(10)], [2, 2, 4]);
+}

@@ -15,6 +15,10 @@ pub trait Clock: Debug + Send + Sync {
     fn monotonic(&self) -> Duration;
 }
 
+/// What the monotonic clock of a process begins at: so that what happened before its start, two days ago at most,
+/// has a time as well. Nothing that is compared with it looks back further (`-min-upload-interval` is a day at most).
+const BEFORE_THE_START: Duration = Duration::from_hours(48);
+
 /// The operating system's clocks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
@@ -30,6 +34,16 @@ impl Clock for SystemClock {
         use std::sync::OnceLock;
         use std::time::Instant;
         static START: OnceLock<Instant> = OnceLock::new();
-        START.get_or_init(Instant::now).elapsed()
+        BEFORE_THE_START + START.get_or_init(Instant::now).elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_before_the_start_has_a_time() {
+        assert!(SystemClock.monotonic() >= Duration::from_hours(48));
     }
 }

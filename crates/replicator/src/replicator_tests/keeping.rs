@@ -271,3 +271,24 @@ async fn a_bucket_that_has_lost_all_but_the_backups_goes_on() {
     assert_eq!(world.backups(), backups);
     assert_eq!(world.catalog().await.len(), 5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_least_interval_counts_from_the_last_backup_also_over_a_restart() {
+    let world = World::new().await;
+    world.clock.advance(2 * DAY);
+    let mut bank = world.bank("a.db");
+    let start = async || {
+        let builder = world.builder().min_upload_interval(Duration::from_mins(5));
+        Session::start(builder.build().unwrap()).await
+    };
+    let mut session = start().await;
+    assert_eq!(session.cycle().await.stored, 1);
+    session.stop().await;
+    bank.commit().unwrap();
+    for (minutes, stored) in [(2, 0), (4, 1)] {
+        world.clock.advance(Duration::from_mins(minutes));
+        let mut session = start().await;
+        assert_eq!(session.cycle().await.stored, stored, "{minutes}");
+        session.stop().await;
+    }
+}
