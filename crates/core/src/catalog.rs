@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use key::{CatalogKey, PREFIX};
+pub use key::{PREFIX, ShardKey};
 
 use crate::{
     ContentHash, ETag, Epoch, FingerprintDigest, Footer, Hour, KeyStem, NodeName, SourcePath,
@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 pub struct Catalog {
     /// Which shard.
-    pub key: CatalogKey,
+    pub key: ShardKey,
     /// Into how many shards the volume was divided when it was written.
     pub shards: u32,
     /// Under which epoch an owner last wrote it.
@@ -294,7 +294,7 @@ impl Record {
 
 impl Catalog {
     /// The catalog of a shard of which nothing is held yet.
-    pub fn new(key: CatalogKey, shards: u32, epoch: Epoch, node: NodeName, now: Timestamp) -> Self {
+    pub fn new(key: ShardKey, shards: u32, epoch: Epoch, node: NodeName, now: Timestamp) -> Self {
         Self {
             key,
             shards,

@@ -14,8 +14,8 @@ fn stem(text: &str) -> KeyStem {
     KeyStem::try_from(text.to_owned()).unwrap()
 }
 
-fn key() -> CatalogKey {
-    CatalogKey { volume: "default".parse().unwrap(), shard: ShardId(7) }
+fn key() -> ShardKey {
+    ShardKey { volume: "default".parse().unwrap(), shard: ShardId(7) }
 }
 
 fn empty() -> Catalog {
@@ -100,7 +100,7 @@ fn the_stored_form_stays_readable() {
 fn keys() {
     let text = ".ultrasimple/v1/catalog/default/7.jsonl.lz4";
     assert_eq!(key().object_key().as_str(), text);
-    assert_eq!(CatalogKey::parse(text), Some(key()));
+    assert_eq!(ShardKey::parse(text), Some(key()));
     for foreign in [
         ".ultrasimple/v1/catalog/default/07.jsonl.lz4",
         ".ultrasimple/v1/catalog/default/+7.jsonl.lz4",
@@ -109,7 +109,7 @@ fn keys() {
         ".ultrasimple/v1/catalog/a/b/7.jsonl.lz4",
         "x/.ultrasimple/v1/catalog/default/7.jsonl.lz4",
     ] {
-        assert_eq!(CatalogKey::parse(foreign), None, "{foreign}");
+        assert_eq!(ShardKey::parse(foreign), None, "{foreign}");
     }
 }
 
@@ -122,7 +122,7 @@ fn what_is_cut_damaged_newer_or_foreign_is_told_apart() {
     }
     let newer = pack("{\"format\":2,\"all\":\"else\"}\nmay be different\n");
     assert_eq!(Catalog::parse(&newer, &key()), Err(CatalogError::Newer(2)));
-    let other = CatalogKey { shard: ShardId(8), ..key() };
+    let other = ShardKey { shard: ShardId(8), ..key() };
     assert!(matches!(Catalog::parse(&bytes, &other), Err(CatalogError::Foreign { .. })));
     for bad in ["", "\n", "{}\n", "[]\n", "{\"format\":1}\n", "{\"format\":1"] {
         let parsed = Catalog::parse(&pack(bad), &key());

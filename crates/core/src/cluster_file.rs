@@ -1,9 +1,11 @@
-//! `.ultrasimple/v1/cluster.json` (format version 1): what all who write to a bucket must agree on, and
-//! the epoch of the single node that writes to it.
+//! `.ultrasimple/v1/cluster.json` (format version 1): what all who write to a bucket must agree on, and who
+//! of them is the last to have taken it.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Epoch, NodeName, ObjectKey};
+use crate::{NodeName, ObjectKey};
 
 const FORMAT: u32 = 1;
 const KEY: &str = ".ultrasimple/v1/cluster.json";
@@ -12,12 +14,34 @@ const KEY: &str = ".ultrasimple/v1/cluster.json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterFile {
     format: u32,
+    /// A random name that the bucket was given by its first start: the same under whatever address it is reached.
+    pub bucket: String,
     /// Into how many shards each volume is divided. Fixed for the life of the bucket.
     pub shards: u32,
-    /// Raised by each start of a node without etcd: of two, the one with the greater epoch is the later.
-    pub epoch: Epoch,
-    /// The node that raised it last.
-    pub node: NodeName,
+    /// Raised by each start of a node without etcd, and whenever a fleet takes the bucket over from somebody else:
+    /// of two who write, the one with the greater generation is the later.
+    pub generation: u64,
+    /// Who raised it last.
+    pub holder: Holder,
+}
+
+/// Who may write to a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Holder {
+    /// One node, without etcd.
+    Node(NodeName),
+    /// A fleet, by the random name that it has in its etcd: an etcd that was set up anew is another fleet.
+    Fleet(String),
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => write!(f, "the node {node}, which runs without etcd"),
+            Self::Fleet(fleet) => write!(f, "the fleet {fleet}"),
+        }
+    }
 }
 
 /// Why bytes are not a cluster file.
@@ -33,16 +57,16 @@ pub enum ClusterFileError {
 }
 
 impl ClusterFile {
-    /// The file of a bucket's first start, or of one where the file was lost: its epoch is later than `last`, the
-    /// latest that is known.
-    pub fn first(shards: u32, node: NodeName, last: Epoch) -> Self {
-        Self { format: FORMAT, shards, epoch: Epoch(last.0 + 1), node }
+    /// The file of a bucket's first start, or of one where the file was lost: its generation is later than `last`,
+    /// the latest that is known. `bucket` is random.
+    pub fn first(bucket: String, shards: u32, holder: Holder, last: u64) -> Self {
+        Self { format: FORMAT, bucket, shards, generation: last + 1, holder }
     }
 
-    /// The file of the next start.
+    /// The file after somebody else took the bucket.
     #[must_use]
-    pub fn raised(&self, node: NodeName) -> Self {
-        Self { epoch: Epoch(self.epoch.0 + 1), node, ..self.clone() }
+    pub fn raised(&self, holder: Holder) -> Self {
+        Self { generation: self.generation + 1, holder, ..self.clone() }
     }
 
     /// Where it is.
@@ -85,16 +109,19 @@ impl ClusterFile {
 mod tests {
     use super::*;
 
-    const GOLDEN: &str =
-        "{\n  \"format\": 1,\n  \"shards\": 256,\n  \"epoch\": 2,\n  \"node\": \"n1\"\n}";
+    const GOLDEN: &str = "{\n  \"format\": 1,\n  \"bucket\": \"b7\",\n  \"shards\": 256,\n  \
+                          \"generation\": 2,\n  \"holder\": {\n    \"node\": \"n1\"\n  }\n}";
 
     #[test]
     fn the_stored_form_never_changes() {
-        let file =
-            ClusterFile::first(256, "n0".parse().unwrap(), Epoch(0)).raised("n1".parse().unwrap());
+        let holder = |name: &str| Holder::Node(name.parse().unwrap());
+        let file = ClusterFile::first("b7".into(), 256, holder("n0"), 0).raised(holder("n1"));
         assert_eq!(String::from_utf8(file.to_bytes().unwrap()).unwrap(), GOLDEN);
         assert_eq!(ClusterFile::parse(GOLDEN.as_bytes()).unwrap(), file);
         assert_eq!(ClusterFile::key().as_str(), KEY);
+        let fleet = file.raised(Holder::Fleet("f1".into()));
+        let text = String::from_utf8(fleet.to_bytes().unwrap()).unwrap();
+        assert!(text.contains("\"fleet\": \"f1\"") && text.contains("\"generation\": 3"), "{text}");
     }
 
     #[test]

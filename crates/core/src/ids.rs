@@ -90,11 +90,36 @@ impl fmt::Display for ShardId {
 }
 
 /// A fencing token: of two owners, the one with the greater epoch is the later one.
+///
+/// Made of a generation and a revision, so that it reads as such: 7,000,000,000,042 is revision 42 of generation 7.
+/// A generation is one grantor: one start of a node without etcd, or one history of an etcd. The revision is the
+/// one at which etcd created the claim; without etcd it is 0.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// Revisions in a generation: 300 years of 100 a second.
+    const REVISIONS: u64 = 1_000_000_000_000;
+
+    /// The epoch of a claim that was created at `revision` of a generation.
+    pub fn new(generation: u64, revision: u64) -> Self {
+        let revision = revision.min(Self::REVISIONS - 1);
+        Self(generation.saturating_mul(Self::REVISIONS).saturating_add(revision))
+    }
+
+    /// Who granted it.
+    pub fn generation(self) -> u64 {
+        self.0 / Self::REVISIONS
+    }
+
+    /// When, as that grantor counts.
+    pub fn revision(self) -> u64 {
+        self.0 % Self::REVISIONS
+    }
+}
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,6 +130,17 @@ impl fmt::Display for Epoch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn epochs_are_ordered_by_generation_then_revision() {
+        let epoch = Epoch::new(7, 42);
+        assert_eq!(
+            (epoch.to_string().as_str(), epoch.generation(), epoch.revision()),
+            ("7000000000042", 7, 42)
+        );
+        assert!(Epoch::new(7, 43) > epoch && Epoch::new(8, 0) > Epoch::new(7, u64::MAX));
+        assert_eq!(Epoch::new(u64::MAX, 1), Epoch(u64::MAX));
+    }
 
     #[test]
     fn names_are_checked() {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use ultrasimple_core::catalog::format::CatalogError;
 use ultrasimple_core::catalog::{Edit, PREFIX};
-use ultrasimple_core::{Catalog, CatalogKey, ETag, Epoch, NodeName, Timestamp, VolumeName};
+use ultrasimple_core::{Catalog, ETag, Epoch, NodeName, ShardKey, Timestamp, VolumeName};
 use ultrasimple_store::{Body, ByteRange, Condition, Store, StoreError};
 
 /// Catalogs read at once: each may be large.
@@ -76,10 +76,7 @@ pub struct Author {
 ///
 /// # Errors
 /// When the store cannot be read, or what is there cannot be used.
-pub async fn read(
-    store: &dyn Store,
-    key: &CatalogKey,
-) -> Result<Option<(Catalog, ETag)>, ReadError> {
+pub async fn read(store: &dyn Store, key: &ShardKey) -> Result<Option<(Catalog, ETag)>, ReadError> {
     let Some(object) = store.get(&key.object_key(), ByteRange::Full).await? else {
         return Ok(None);
     };
@@ -103,11 +100,11 @@ pub async fn read(
 pub async fn list(
     store: &dyn Store,
     volume: Option<&VolumeName>,
-) -> Result<Vec<CatalogKey>, StoreError> {
-    let prefix = volume.map_or_else(|| PREFIX.to_owned(), CatalogKey::prefix_of);
+) -> Result<Vec<ShardKey>, StoreError> {
+    let prefix = volume.map_or_else(|| PREFIX.to_owned(), ShardKey::prefix_of);
     let keys = store.list(&prefix, None);
     let mut keys: Vec<_> = keys
-        .try_filter_map(|object| async move { Ok(CatalogKey::parse(&object.key)) })
+        .try_filter_map(|object| async move { Ok(ShardKey::parse(&object.key)) })
         .try_collect()
         .await?;
     keys.sort_unstable();
@@ -123,7 +120,7 @@ pub async fn each(
     store: &dyn Store,
     volume: Option<&VolumeName>,
     mut take: impl FnMut(Catalog),
-) -> Result<BTreeMap<CatalogKey, CatalogError>, StoreError> {
+) -> Result<BTreeMap<ShardKey, CatalogError>, StoreError> {
     let mut unusable = BTreeMap::new();
     let reads = list(store, volume).await?.into_iter().map(|key| async move {
         let found = read(store, &key).await;
@@ -145,9 +142,9 @@ pub async fn each(
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// The catalogs that could be read.
-    pub catalogs: BTreeMap<CatalogKey, Catalog>,
+    pub catalogs: BTreeMap<ShardKey, Catalog>,
     /// Those that could not be used, and why.
-    pub unusable: BTreeMap<CatalogKey, CatalogError>,
+    pub unusable: BTreeMap<ShardKey, CatalogError>,
 }
 
 /// [`each`] catalog, all held in memory: some 150 bytes for each backup.
@@ -179,7 +176,7 @@ pub struct Opened {
 /// When the store cannot be read, a newer version wrote it, or a later owner.
 pub async fn open(
     store: &dyn Store,
-    key: &CatalogKey,
+    key: &ShardKey,
     author: &Author,
 ) -> Result<Opened, UpdateError> {
     let new = || {
@@ -246,7 +243,7 @@ impl Opened {
 /// As [`open`], and when the store cannot be written.
 pub async fn update(
     store: &dyn Store,
-    key: &CatalogKey,
+    key: &ShardKey,
     author: &Author,
     edits: &[Edit],
 ) -> Result<Catalog, UpdateError> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use ultrasimple_core::catalog::{Edit, HeldHour, Newest};
-use ultrasimple_core::{CatalogKey, Footer, KeyStem, placement};
+use ultrasimple_core::{Footer, KeyStem, ShardKey, placement};
 use ultrasimple_store::{Store, StoreError, inventory};
 
 use crate::catalogs::{self, Author, ReadError, UpdateError};
@@ -35,7 +35,7 @@ pub struct Rebuilt {
     /// of them stays.
     pub unreadable: Vec<(KeyStem, String)>,
     /// Catalogs that could not be written, and why.
-    pub failed: Vec<(CatalogKey, String)>,
+    pub failed: Vec<(ShardKey, String)>,
 }
 
 /// Everything that a listing shows of one database.
@@ -68,8 +68,8 @@ pub async fn rebuild(
             listed.entry(backup.key.stem).or_default().push(held);
         }
     }
-    let mut shards: BTreeMap<CatalogKey, Vec<Found>> = BTreeMap::new();
-    let mut stems: BTreeMap<KeyStem, Option<CatalogKey>> = BTreeMap::new();
+    let mut shards: BTreeMap<ShardKey, Vec<Found>> = BTreeMap::new();
+    let mut stems: BTreeMap<KeyStem, Option<ShardKey>> = BTreeMap::new();
     let mut failures = 0;
     let looks = listed.into_iter().map(|(stem, mut hours)| async move {
         hours.sort_unstable_by_key(|held| held.hour);
@@ -82,7 +82,7 @@ pub async fn rebuild(
             Ok(Ok(owner)) => {
                 let Footer { volume, path, .. } = &owner.footer;
                 let shard = placement::shard_of(volume, path, author.shards);
-                let key = CatalogKey { volume: volume.clone(), shard };
+                let key = ShardKey { volume: volume.clone(), shard };
                 stems.insert(stem.clone(), Some(key.clone()));
                 shards.entry(key).or_default().push(Found { stem, hours, owner });
                 result.databases += 1;
@@ -125,7 +125,7 @@ pub async fn rebuild(
 struct Shard<'a> {
     store: &'a dyn Store,
     author: &'a Author,
-    key: &'a CatalogKey,
+    key: &'a ShardKey,
     found: Vec<Found>,
 }
 
@@ -134,7 +134,7 @@ impl Shard<'_> {
     /// if that could be read.
     async fn write(
         &self,
-        stems: &BTreeMap<KeyStem, Option<CatalogKey>>,
+        stems: &BTreeMap<KeyStem, Option<ShardKey>>,
         wanted: &impl Fn(&KeyStem) -> bool,
     ) -> Result<bool, UpdateError> {
         let mut edits = self.gone(stems, wanted).await?;
@@ -158,7 +158,7 @@ impl Shard<'_> {
     /// What the catalog has and the bucket has not, or has for another shard.
     async fn gone(
         &self,
-        stems: &BTreeMap<KeyStem, Option<CatalogKey>>,
+        stems: &BTreeMap<KeyStem, Option<ShardKey>>,
         wanted: &impl Fn(&KeyStem) -> bool,
     ) -> Result<Vec<Edit>, UpdateError> {
         let known = match catalogs::read(self.store, self.key).await {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use ultrasimple_core::catalog::Edit;
 use ultrasimple_core::catalog::format::CatalogError;
-use ultrasimple_core::{BackupKey, CatalogKey, Hour, KeyStem, Timestamp, placement};
+use ultrasimple_core::{BackupKey, Hour, KeyStem, ShardKey, Timestamp, placement};
 use ultrasimple_store::{Store, StoreError};
 
 use crate::catalogs::{self, Author, ReadError, UpdateError};
@@ -62,9 +62,9 @@ pub struct ReconcileReport {
     /// Objects under our keys that are not readable backups of the database, and why.
     pub foreign: Vec<(BackupKey, String)>,
     /// The shards whose catalogs were changed.
-    pub changed: BTreeSet<CatalogKey>,
+    pub changed: BTreeSet<ShardKey>,
     /// Catalogs that could not be read or written, and why.
-    pub failed: BTreeMap<CatalogKey, String>,
+    pub failed: BTreeMap<ShardKey, String>,
 }
 
 impl ReconcileReport {
@@ -84,7 +84,7 @@ enum Progress {
     /// Listed up to this key.
     Listing(Option<String>),
     /// Repaired up to this database of this catalog; the catalog is done when there is none.
-    Repairing(Option<(CatalogKey, Option<KeyStem>)>),
+    Repairing(Option<(ShardKey, Option<KeyStem>)>),
     Adopting,
 }
 
@@ -221,7 +221,7 @@ impl Pass {
         &mut self,
         store: &dyn Store,
         author: &Author,
-        mut after: Option<(CatalogKey, Option<KeyStem>)>,
+        mut after: Option<(ShardKey, Option<KeyStem>)>,
         budget: &mut Budget,
     ) -> Result<bool, StoreError> {
         if budget.is_spent() {
@@ -259,7 +259,7 @@ impl Pass {
         &mut self,
         store: &dyn Store,
         author: &Author,
-        key: &CatalogKey,
+        key: &ShardKey,
         begin: Option<KeyStem>,
         budget: &mut Budget,
     ) -> Result<Option<KeyStem>, StoreError> {
@@ -304,7 +304,7 @@ impl Pass {
     ) -> Result<bool, StoreError> {
         while !self.unknown.is_empty() && !self.has_newer {
             let mut report = ReconcileReport::default();
-            let mut edits = BTreeMap::<CatalogKey, Vec<Edit>>::new();
+            let mut edits = BTreeMap::<ShardKey, Vec<Edit>>::new();
             let (mut gathered, mut looked_at) = (0, Vec::new());
             for stem in &self.unknown {
                 if budget.is_spent() || gathered >= MOST_EDITS {
@@ -315,7 +315,7 @@ impl Pass {
                 {
                     let shard = placement::shard_of(&volume, &path, author.shards);
                     gathered += found.len();
-                    edits.entry(CatalogKey { volume, shard }).or_default().extend(found);
+                    edits.entry(ShardKey { volume, shard }).or_default().extend(found);
                 }
                 looked_at.push(stem.clone());
             }
@@ -335,7 +335,7 @@ impl Pass {
         &self,
         store: &dyn Store,
         author: &Author,
-        edits: impl IntoIterator<Item = (CatalogKey, Vec<Edit>)>,
+        edits: impl IntoIterator<Item = (ShardKey, Vec<Edit>)>,
         budget: &mut Budget,
         report: &mut ReconcileReport,
     ) -> Result<(), StoreError> {

@@ -1,12 +1,14 @@
-//! The epoch of a node that runs without etcd: raised in the bucket at each start, so that an older
-//! daemon on the same bucket is found out by its first conflicting write.
+//! Taking a bucket: its generation is raised in the bucket whenever somebody else begins to write to it, so that who
+//! wrote before is found out by the first conflicting write.
+//!
+//! A node without etcd raises it at each start; a fleet when it finds that it was not the last holder.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use ultrasimple_core::cluster_file::ClusterFile;
-use ultrasimple_core::{Catalog, Epoch, NodeName};
+use ultrasimple_core::cluster_file::{ClusterFile, Holder};
+use ultrasimple_core::{Catalog, Epoch};
 use ultrasimple_keeper::catalogs;
 use ultrasimple_store::{
     Body, ByteRange, Condition, FetchError, Store, StoreError, footer, inventory,
@@ -23,24 +25,27 @@ const MOST_BYTES: u64 = 64 * 1_024;
 /// asked for their epoch.
 const FOOTERS: usize = 32;
 
-/// The epoch of this start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Raised {
-    pub(crate) epoch: Epoch,
-    /// Nothing was stored in the bucket before.
-    pub(crate) is_new: bool,
+/// A bucket that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Of all epochs under which its holder writes from now on.
+    pub generation: u64,
+    /// The bucket's random name.
+    pub bucket: String,
+    /// Nothing was stored in it before.
+    pub is_new: bool,
 }
 
-/// Raises the bucket's epoch. Costs one GET and one PUT; where there is no cluster file yet, a few more to see
-/// whether the bucket is new.
+/// Takes the bucket for `holder`. Costs one GET, and one PUT unless a fleet has it already; where there is no
+/// cluster file yet, a few more to see whether the bucket is new.
 ///
 /// # Errors
 /// When the bucket belongs to a cluster with another number of shards, or cannot be read or written.
-pub(crate) async fn raise(
+pub async fn take(
     store: &Arc<dyn Store>,
     shards: u32,
-    node: &NodeName,
-) -> Result<Raised, StartError> {
+    holder: &Holder,
+) -> Result<Taken, StartError> {
     let key = ClusterFile::key();
     let unusable = |reason: String| StartError::ClusterFile { key: key.to_string(), reason };
     for _ in 0..ATTEMPTS {
@@ -48,7 +53,8 @@ pub(crate) async fn raise(
         let (file, is_new, condition) = match there {
             None => {
                 let last = latest_in(&**store).await?;
-                let file = ClusterFile::first(shards, node.clone(), last);
+                let bucket = random_name().map_err(|error| unusable(error.to_string()))?;
+                let file = ClusterFile::first(bucket, shards, holder.clone(), last.generation());
                 (file, last == Epoch::default(), Condition::Absent)
             }
             Some(object) => {
@@ -59,7 +65,11 @@ pub(crate) async fn raise(
                 if file.shards != shards {
                     return Err(StartError::OtherShards { theirs: file.shards, ours: shards });
                 }
-                (file.raised(node.clone()), false, Condition::Matches(etag))
+                if matches!(holder, Holder::Fleet(_)) && file.holder == *holder {
+                    let ClusterFile { generation, bucket, .. } = file;
+                    return Ok(Taken { generation, bucket, is_new: false });
+                }
+                (file.raised(holder.clone()), false, Condition::Matches(etag))
             }
         };
         let able = store.capabilities();
@@ -70,7 +80,10 @@ pub(crate) async fn raise(
         };
         let bytes = file.to_bytes().map_err(|error| unusable(error.to_string()))?;
         match store.put(&key, Body::Bytes(Bytes::from(bytes)), condition).await {
-            Ok(_) => return Ok(Raised { epoch: file.epoch, is_new }),
+            Ok(_) => {
+                let ClusterFile { generation, bucket, .. } = file;
+                return Ok(Taken { generation, bucket, is_new });
+            }
             Err(StoreError::ConditionFailed) => {}
             Err(error) => return Err(error.into()),
         }
@@ -78,6 +91,15 @@ pub(crate) async fn raise(
     Err(unusable(format!("{ATTEMPTS} other starts came in between: do several daemons run?")))
 }
 
+/// 128 random bits, as hexadecimal digits.
+///
+/// # Errors
+/// When the operating system gives none.
+pub fn random_name() -> std::io::Result<String> {
+    let mut bits = [0; 16];
+    rustix::rand::getrandom(&mut bits, rustix::rand::GetRandomFlags::empty())?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bits)))
+}
 /// The latest epoch that catalogs and backups tell of, where the cluster file is missing: a start with an earlier
 /// one would be put out by what it finds.
 async fn latest_in(store: &dyn Store) -> Result<Epoch, StoreError> {

@@ -12,7 +12,7 @@ use futures::{StreamExt, stream};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use tokio_util::sync::CancellationToken;
 use ultrasimple_core::catalog::Edit;
-use ultrasimple_core::{CatalogKey, ShardId, Timestamp, VolumeName};
+use ultrasimple_core::{ShardId, ShardKey, Timestamp, VolumeName};
 use ultrasimple_keeper::reconcile::{Budget, Pass, ReconcileReport};
 use ultrasimple_keeper::{Author, UpdateError, catalogs};
 use ultrasimple_store::StoreError;
@@ -285,7 +285,7 @@ impl State {
             let key = key.object_key();
             tracing::warn!(%key, "{key} could not be mended: {why}");
         }
-        for CatalogKey { shard, .. } in changed.iter().filter(|key| key.volume == *volume) {
+        for ShardKey { shard, .. } in changed.iter().filter(|key| key.volume == *volume) {
             if let Some(owner) = owners.get(shard.0 as usize) {
                 self.arguments.tend(owner, Ask::Look, false).await;
             }
@@ -295,7 +295,7 @@ impl State {
             Err(_) => None,
         };
         let shard = first.map_or(ShardId(0), |key| key.shard);
-        let key = CatalogKey { volume: volume.clone(), shard };
+        let key = ShardKey { volume: volume.clone(), shard };
         let edit = [Edit::ReconciledAt(tender.clock.now())];
         // Not as its owner, to whom what was stored meanwhile is to be told.
         let author = Author { epoch: None, ..tender.author(false) };

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use tokio::sync::Mutex;
 use ultrasimple_core::{
-    Catalog, CatalogKey, FingerprintDigest, Hour, KeyStem, ShardId, Timestamp, VolumeName,
-    placement,
+    Catalog, FingerprintDigest, Hour, KeyStem, ShardId, ShardKey, Timestamp, VolumeName, placement,
 };
 use ultrasimple_keeper::catalogs::{self, ReadError};
 use ultrasimple_keeper::rebuild::rebuild;
@@ -178,7 +177,7 @@ async fn read(
     });
     let mut reads = stream::iter(reads).buffer_unordered(IN_FLIGHT);
     while let Some((key, found)) = reads.next().await {
-        let CatalogKey { shard, .. } = key;
+        let ShardKey { shard, .. } = key;
         let catalog = match found {
             Ok(Some((catalog, _))) => catalog,
             Ok(None) => continue,
@@ -229,7 +228,8 @@ async fn recollect(tender: &Tender, catalog: &Catalog, is_fresh: bool) -> Recoll
         })
     });
     // Its owner let go of the shard, and nobody had it since.
-    let is_last_word = catalog.is_final && catalog.epoch.0 + 1 == tender.epoch.0;
+    let is_last_word =
+        catalog.is_final && catalog.epoch.generation() + 1 == tender.epoch.generation();
     let may_be_stale = !is_fresh && !is_last_word;
     Recollection {
         databases: databases.collect(),

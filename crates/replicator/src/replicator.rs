@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use ultrasimple_core::Clock;
+use ultrasimple_core::cluster_file::Holder;
+use ultrasimple_core::{Clock, Epoch};
 use ultrasimple_sqlite::{CaptureOptions, Capturer};
 use ultrasimple_store::Store;
 
 use crate::budget::{Begin, PutBudget};
-use crate::epoch::Raised;
+use crate::epoch::Taken;
 use crate::node::{Halt, Node};
 use crate::options::ReplicatorOptions;
 use crate::scanner::Scanned;
@@ -140,8 +141,10 @@ impl Replicator {
 
     async fn start(&self) -> Result<(Node, Halt), RunError> {
         let options = &self.options;
-        let Raised { epoch, is_new } =
-            epoch::raise(&self.store, options.shards, &options.node).await?;
+        let holder = Holder::Node(options.node.clone());
+        let Taken { generation, is_new, .. } =
+            epoch::take(&self.store, options.shards, &holder).await?;
+        let epoch = Epoch::new(generation, 0);
         let halt = Halt::default();
         let begin = if is_new { Begin::First } else { Begin::Again };
         let budget = self.budget.get_or_init(|| {

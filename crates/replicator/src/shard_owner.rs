@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use ultrasimple_core::config::VerifyPercent;
-use ultrasimple_core::{CatalogKey, Clock, Hour};
+use ultrasimple_core::{Clock, Hour, ShardKey};
 
 use crate::CycleError;
 use crate::agenda::Agenda;
@@ -28,7 +28,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// What owners need.
 #[derive(Clone)]
 pub(crate) struct Arguments {
-    pub(crate) key: CatalogKey,
+    pub(crate) key: ShardKey,
     pub(crate) uploader: Uploader,
     pub(crate) table: Arc<RwLock<Table>>,
     pub(crate) namer: Arc<Namer>,

@@ -12,9 +12,7 @@ use tokio::sync::Mutex;
 use ultrasimple_core::catalog::{Change, Edit, HeldHour, Record};
 use ultrasimple_core::config::KeepSettings;
 use ultrasimple_core::retention::safe_now;
-use ultrasimple_core::{
-    Catalog, CatalogKey, Clock, ETag, Epoch, Hour, KeyStem, NodeName, Timestamp,
-};
+use ultrasimple_core::{Catalog, Clock, ETag, Epoch, Hour, KeyStem, NodeName, ShardKey, Timestamp};
 use ultrasimple_keeper::catalogs::{self, Author};
 use ultrasimple_keeper::verify::{Expected, VerifyError, verify};
 use ultrasimple_keeper::{Holds, PruneReport, UpdateError, Verdict, prune};
@@ -37,7 +35,7 @@ const MOST_UNREAD: usize = 3;
 /// What tending needs of a shard.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) key: CatalogKey,
+    pub(crate) key: ShardKey,
     pub(crate) due: Due,
     pub(crate) changes: Vec<Change>,
     /// Databases that are gone, and since when.

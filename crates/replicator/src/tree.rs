@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use ultrasimple_core::pattern::PatternSet;
 use ultrasimple_core::template::{PathTemplate, Setting};
 use ultrasimple_core::{
-    CatalogKey, Clock, Epoch, KeyStem, NodeName, ShardId, SourcePath, VolumeName, placement,
+    Clock, Epoch, KeyStem, NodeName, ShardId, ShardKey, SourcePath, VolumeName, placement,
 };
 use ultrasimple_sqlite::Capturer;
 use ultrasimple_store::Store;
@@ -103,7 +103,7 @@ impl Plan {
         namer: Arc<Namer>,
     ) -> shard_owner::Arguments {
         shard_owner::Arguments {
-            key: CatalogKey { volume: self.options.volume.clone(), shard },
+            key: ShardKey { volume: self.options.volume.clone(), shard },
             uploader,
             table,
             namer,

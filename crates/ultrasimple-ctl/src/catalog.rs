@@ -5,7 +5,7 @@ use std::io::Read;
 use anyhow::{Context, bail};
 use lz4_flex::frame::FrameDecoder;
 use serde::Serialize;
-use ultrasimple_core::{CatalogKey, KeyStem, ShardId, VolumeName};
+use ultrasimple_core::{KeyStem, ShardId, ShardKey, VolumeName};
 use ultrasimple_keeper::{catalogs, rebuild};
 use ultrasimple_store::{ByteRange, Store};
 
@@ -169,7 +169,7 @@ async fn print(store: &dyn Store, args: &Show, json: bool) -> anyhow::Result<Out
 }
 
 /// The lines of a catalog, as they are.
-async fn lines(store: &dyn Store, key: &CatalogKey) -> anyhow::Result<String> {
+async fn lines(store: &dyn Store, key: &ShardKey) -> anyhow::Result<String> {
     let object = key.object_key();
     let cannot = || format!("cannot read the catalog {object}");
     let found = store.get(&object, ByteRange::Full).await.with_context(cannot)?;

@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use ultrasimple_core::catalog::{Edit, Newest, Record};
 use ultrasimple_core::cluster_file::ClusterFile;
 use ultrasimple_core::{
-    Catalog, CatalogKey, Clock, Footer, Hour, KeyStem, SourcePath, SystemClock, Timestamp,
+    Catalog, Clock, Footer, Hour, KeyStem, ShardKey, SourcePath, SystemClock, Timestamp,
     VolumeName, placement,
 };
 use ultrasimple_keeper::{Author, catalogs};
@@ -31,14 +31,14 @@ pub(crate) struct Known {
     /// The catalogs that could be read, without their databases.
     pub(crate) catalogs: Vec<Head>,
     /// Those that could not, and why.
-    pub(crate) unusable: BTreeMap<CatalogKey, String>,
+    pub(crate) unusable: BTreeMap<ShardKey, String>,
     databases: BTreeMap<KeyStem, Entry>,
 }
 
 /// A catalog without its databases.
 #[derive(Debug, Clone)]
 pub(crate) struct Head {
-    pub(crate) key: CatalogKey,
+    pub(crate) key: ShardKey,
     pub(crate) shards: u32,
     pub(crate) written_at: Timestamp,
     pub(crate) reconciled_at: Option<Timestamp>,
@@ -169,7 +169,7 @@ pub(crate) async fn each(
     store: &dyn Store,
     volume: Option<&VolumeName>,
     mut take: impl FnMut(Catalog),
-) -> Result<BTreeMap<CatalogKey, String>, StoreError> {
+) -> Result<BTreeMap<ShardKey, String>, StoreError> {
     let mut unusable = BTreeMap::new();
     let keys = catalogs::list(store, volume).await?;
     let reads = keys.into_iter().map(|key| async move {
@@ -197,7 +197,7 @@ pub(crate) async fn record(
     let file = cluster_file(store).await.ok().flatten();
     if let (Some(file), Some(Footer { volume, path, .. })) = (file, footer) {
         let shard = placement::shard_of(volume, path, file.shards);
-        let key = CatalogKey { volume: volume.clone(), shard };
+        let key = ShardKey { volume: volume.clone(), shard };
         match catalogs::read(store, &key).await {
             Ok(found) => return found?.0.databases.remove(stem),
             Err(error) => {
@@ -217,7 +217,7 @@ pub(crate) async fn record(
 }
 
 /// Says that catalogs cannot be used.
-pub(crate) fn warn(unusable: &BTreeMap<CatalogKey, String>) {
+pub(crate) fn warn(unusable: &BTreeMap<ShardKey, String>) {
     let Some((key, why)) = unusable.first_key_value() else { return };
     let (key, more) = (key.object_key(), unusable.len() - 1);
     let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
@@ -253,7 +253,7 @@ pub(crate) fn author(shards: u32) -> anyhow::Result<Author> {
 /// What is to change in the catalogs.
 #[derive(Debug, Default)]
 pub(crate) struct Edits {
-    by_catalog: BTreeMap<CatalogKey, (u32, Vec<Edit>)>,
+    by_catalog: BTreeMap<ShardKey, (u32, Vec<Edit>)>,
     count: usize,
 }
 
@@ -300,5 +300,5 @@ impl Edits {
 #[derive(Debug, Default)]
 pub(crate) struct Written {
     pub(crate) done: usize,
-    pub(crate) failed: BTreeMap<CatalogKey, String>,
+    pub(crate) failed: BTreeMap<ShardKey, String>,
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use ultrasimple_core::catalog::Edit;
 use ultrasimple_core::hold::Hold;
-use ultrasimple_core::{BackupKey, CatalogKey, Footer, KeyStem, SourcePath, VolumeName};
+use ultrasimple_core::{BackupKey, Footer, KeyStem, ShardKey, SourcePath, VolumeName};
 use ultrasimple_keeper::catalogs;
 use ultrasimple_store::{FetchError, ListedBackup, Store, inventory};
 
@@ -314,7 +314,7 @@ async fn delete<'a>(
 /// Tells all catalogs that know the database. Gives those that could not be told.
 async fn tell_catalogs(store: &dyn Store, keys: Vec<BackupKey>) -> anyhow::Result<Vec<Failed>> {
     let Some(stem) = keys.first().map(|key| key.stem.clone()) else { return Ok(Vec::new()) };
-    let mut knowing: Vec<(CatalogKey, u32)> = Vec::new();
+    let mut knowing: Vec<(ShardKey, u32)> = Vec::new();
     let unusable = known::each(store, None, |catalog| {
         if catalog.databases.contains_key(&stem) {
             knowing.push((catalog.key, catalog.shards));

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use serde::Serialize;
-use ultrasimple_core::{Epoch, KeyStem, NodeName, SourcePath, Timestamp, VolumeName};
+use ultrasimple_core::cluster_file::{ClusterFile, Holder};
+use ultrasimple_core::{KeyStem, SourcePath, Timestamp, VolumeName};
 use ultrasimple_keeper::Holds;
 use ultrasimple_store::Store;
 
@@ -48,8 +49,8 @@ struct Status {
 #[derive(Debug, Serialize)]
 struct Cluster {
     shards: u32,
-    epoch: Epoch,
-    node: NodeName,
+    generation: u64,
+    holder: Holder,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -95,8 +96,11 @@ pub(crate) async fn run(store: &dyn Store, json: bool) -> anyhow::Result<Outcome
     let mut status = Status::of(&known);
     location.clone_into(&mut status.location);
     status.held = holds.len();
-    status.cluster =
-        cluster.map(|file| Cluster { shards: file.shards, epoch: file.epoch, node: file.node });
+    status.cluster = cluster.map(|ClusterFile { shards, generation, holder, .. }| Cluster {
+        shards,
+        generation,
+        holder,
+    });
     if json {
         show::print_json(&status)?;
     } else {
@@ -169,8 +173,8 @@ impl Status {
         let none = || "none".to_owned();
         let time = |time: Option<Timestamp>| time.map_or_else(|| "never".to_owned(), show::time);
         let cluster = self.cluster.as_ref().map(|cluster| {
-            let Cluster { shards, epoch, node } = cluster;
-            format!("{shards} shards, epoch {epoch}, last started by {node}")
+            let Cluster { shards, generation, holder } = cluster;
+            format!("{shards} shards, generation {generation}, last taken by {holder}")
         });
         let volumes: Vec<_> = self.volumes.keys().map(ToString::to_string).collect();
         let catalogs = match (self.catalogs.number, self.catalogs.unusable.len()) {

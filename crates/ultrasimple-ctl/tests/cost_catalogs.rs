@@ -7,7 +7,7 @@ use common::{Bucket, Ran};
 use serde_json::Value;
 use ultrasimple_core::catalog::{HeldHour, Newest, Record};
 use ultrasimple_core::{
-    Catalog, CatalogKey, ContentHash, ETag, Epoch, Hour, ShardId, SourcePath, Timestamp,
+    Catalog, ContentHash, ETag, Epoch, Hour, ShardId, ShardKey, SourcePath, Timestamp,
 };
 
 /// When the newest catalog was written; the last closed hour ended at 14:00.
@@ -29,7 +29,7 @@ fn record(path: &str, ago: impl IntoIterator<Item = u32>) -> Record {
 }
 
 fn put(bucket: &Bucket, shard: u32, written_at: &str, records: Vec<(&str, Record)>) {
-    let key = CatalogKey { volume: "default".parse().unwrap(), shard: ShardId(shard) };
+    let key = ShardKey { volume: "default".parse().unwrap(), shard: ShardId(shard) };
     let node = "node-1".parse().unwrap();
     let mut catalog = Catalog::new(key, 16, Epoch(1), node, written_at.parse().unwrap());
     let stem = |name: &str| name.to_owned().try_into().unwrap();

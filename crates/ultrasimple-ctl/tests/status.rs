@@ -31,7 +31,7 @@ fn a_bucket_that_is_well() {
     assert_eq!(json["location"], bucket.url());
     assert_eq!(json["cluster"]["shards"], SHARDS);
     assert_eq!(
-        (&json["cluster"]["epoch"], &json["cluster"]["node"]),
+        (&json["cluster"]["generation"], &json["cluster"]["holder"]["node"]),
         (&1.into(), &"node-1".into())
     );
     for (field, number) in [

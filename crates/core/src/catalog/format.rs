@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use lz4_flex::frame::{BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use serde::{Deserialize, Serialize};
 
-use super::{Catalog, CatalogKey, Record};
+use super::{Catalog, Record, ShardKey};
 use crate::{Epoch, KeyStem, NodeName, ShardId, VolumeName};
 
 const FORMAT: u32 = 1;
@@ -116,7 +116,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When it is newer than this program, damaged, cut, or the catalog of another shard.
-    pub fn parse(bytes: &[u8], key: &CatalogKey) -> Result<Self, CatalogError> {
+    pub fn parse(bytes: &[u8], key: &ShardKey) -> Result<Self, CatalogError> {
         #[derive(Deserialize)]
         struct Version {
             format: u32,

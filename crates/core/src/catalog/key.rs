@@ -1,21 +1,29 @@
 //! Where catalogs are.
 
+use std::fmt;
+
 use crate::{ObjectKey, ShardId, VolumeName};
 
 /// What the keys of all catalogs begin with.
 pub const PREFIX: &str = ".ultrasimple/v1/catalog/";
 const SUFFIX: &str = ".jsonl.lz4";
 
-/// Which shard a catalog is of, and so where it is.
+/// One shard of one volume: what is owned, and what has a catalog.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CatalogKey {
+pub struct ShardKey {
     /// The volume.
     pub volume: VolumeName,
     /// The shard of the volume.
     pub shard: ShardId,
 }
 
-impl CatalogKey {
+impl fmt::Display for ShardKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.volume, self.shard)
+    }
+}
+
+impl ShardKey {
     /// What the keys of all catalogs of a volume begin with.
     pub fn prefix_of(volume: &VolumeName) -> String {
         format!("{PREFIX}{volume}/")

@@ -2,7 +2,7 @@
 
 use ultrasimple_core::catalog::Edit;
 use ultrasimple_core::catalog::format::CatalogError;
-use ultrasimple_core::{Catalog, CatalogKey, Epoch, ShardId};
+use ultrasimple_core::{Catalog, Epoch, ShardId, ShardKey};
 use ultrasimple_keeper::{Author, ReadError, UpdateError, catalogs};
 use ultrasimple_store::StoreError;
 
@@ -10,8 +10,8 @@ use crate::faulty::PutFault;
 use crate::rebuild::newer_catalog;
 use crate::world::{World, at, backup, empty_catalog, hour, numbers, owner, stem, tool, volume};
 
-fn shard(number: u32) -> CatalogKey {
-    CatalogKey { volume: volume(), shard: ShardId(number) }
+fn shard(number: u32) -> ShardKey {
+    ShardKey { volume: volume(), shard: ShardId(number) }
 }
 
 /// A catalog with a backup of `name` as somebody else writes it.
@@ -39,7 +39,7 @@ async fn what_is_not_there_is_none_and_begins_empty() {
 #[tokio::test]
 async fn catalogs_are_listed_by_volume_and_others_are_passed_over() {
     let world = World::new().await;
-    let other = CatalogKey { volume: "v10".parse().unwrap(), shard: ShardId(2) };
+    let other = ShardKey { volume: "v10".parse().unwrap(), shard: ShardId(2) };
     for key in [&shard(11), &shard(2), &other] {
         world.update(key, &owner(1), &[]).await;
     }

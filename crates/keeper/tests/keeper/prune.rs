@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ultrasimple_core::catalog::{Edit, HeldHour};
 use ultrasimple_core::hold::Hold;
-use ultrasimple_core::{Catalog, CatalogKey, ObjectKey, ShardId};
+use ultrasimple_core::{Catalog, ObjectKey, ShardId, ShardKey};
 use ultrasimple_keeper::prune::{self, PruneReport, ShardPlan};
 use ultrasimple_keeper::{Holds, holds};
 use ultrasimple_store::{Store, StoreError};
@@ -357,7 +357,7 @@ async fn a_backup_that_the_catalog_does_not_know_stays() {
 #[tokio::test]
 async fn a_database_of_which_the_catalog_has_only_claims_harms_nobody() {
     let (world, mut catalog) = of_hours(1..=3).await;
-    catalog.key = CatalogKey { volume: "v2".parse().unwrap(), shard: ShardId(0) };
+    catalog.key = ShardKey { volume: "v2".parse().unwrap(), shard: ShardId(0) };
     let report = prune(&world, &mut catalog).await;
     assert!(report.deleted.is_empty() && report.refused.len() == 1, "they are of another volume");
     let record = catalog.databases.get_mut(&stem("t1")).unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use ultrasimple_core::catalog::{Edit, HeldHour};
-use ultrasimple_core::{Catalog, CatalogKey};
+use ultrasimple_core::{Catalog, ShardKey};
 use ultrasimple_keeper::reconcile::{Budget, Pass, ReconcileReport};
 
 use crate::reconcile::pass;
@@ -58,7 +58,7 @@ async fn happen(world: &World, name: &str, number: i64, what: Happened) {
     }
 }
 
-type Compared = (BTreeSet<String>, BTreeSet<String>, BTreeSet<String>, BTreeSet<CatalogKey>);
+type Compared = (BTreeSet<String>, BTreeSet<String>, BTreeSet<String>, BTreeSet<ShardKey>);
 
 fn compared(report: ReconcileReport) -> Compared {
     let ReconcileReport { found, missing, foreign, changed, failed } = report;

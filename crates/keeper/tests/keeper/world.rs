@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use ultrasimple_core::catalog::{Change, Edit, HeldHour, Newest, Record, StoredBackup};
 use ultrasimple_core::footer::FooterFields;
 use ultrasimple_core::{
-    BackupKey, Catalog, CatalogKey, CheckResult, ContentHash, Epoch, FingerprintDigest, Footer,
-    Hour, KeyStem, ObjectKey, RetentionRules, ShardId, SourcePath, Timestamp, VolumeName, object,
+    BackupKey, Catalog, CheckResult, ContentHash, Epoch, FingerprintDigest, Footer, Hour, KeyStem,
+    ObjectKey, RetentionRules, ShardId, ShardKey, SourcePath, Timestamp, VolumeName, object,
     placement,
 };
 use ultrasimple_keeper::{Author, Holds, catalogs};
@@ -76,12 +76,12 @@ pub(crate) fn tool() -> Author {
     Author { node: "tool".parse().unwrap(), epoch: None, is_final: true, ..owner(0) }
 }
 
-pub(crate) fn catalog_key(volume: &VolumeName, path: &SourcePath) -> CatalogKey {
-    CatalogKey { volume: volume.clone(), shard: placement::shard_of(volume, path, SHARDS) }
+pub(crate) fn catalog_key(volume: &VolumeName, path: &SourcePath) -> ShardKey {
+    ShardKey { volume: volume.clone(), shard: placement::shard_of(volume, path, SHARDS) }
 }
 
 pub(crate) fn empty_catalog() -> Catalog {
-    let key = CatalogKey { volume: volume(), shard: ShardId(0) };
+    let key = ShardKey { volume: volume(), shard: ShardId(0) };
     Catalog::new(key, SHARDS, Epoch(1), "n1".parse().unwrap(), at(0))
 }
 
@@ -222,7 +222,7 @@ impl World {
 
     /// Puts backups, and writes them into the catalogs of their shards.
     pub(crate) async fn store_and_write(&self, backups: &[Backup]) {
-        let mut edits = BTreeMap::<CatalogKey, Vec<Edit>>::new();
+        let mut edits = BTreeMap::<ShardKey, Vec<Edit>>::new();
         for backup in backups {
             let edit = self.store(backup).await;
             edits.entry(catalog_key(&backup.volume, &backup.path)).or_default().push(edit);
@@ -232,7 +232,7 @@ impl World {
         }
     }
 
-    pub(crate) async fn update(&self, key: &CatalogKey, author: &Author, edits: &[Edit]) {
+    pub(crate) async fn update(&self, key: &ShardKey, author: &Author, edits: &[Edit]) {
         catalogs::update(&self.store, key, author, edits).await.unwrap();
     }
 
@@ -248,7 +248,7 @@ impl World {
         keys.into_iter().filter(|key| !key.starts_with(".ultrasimple/")).collect()
     }
 
-    pub(crate) async fn catalogs(&self) -> BTreeMap<CatalogKey, Catalog> {
+    pub(crate) async fn catalogs(&self) -> BTreeMap<ShardKey, Catalog> {
         let loaded = catalogs::read_all(&self.store, None).await.unwrap();
         assert!(loaded.unusable.is_empty(), "{:?}", loaded.unusable);
         loaded.catalogs

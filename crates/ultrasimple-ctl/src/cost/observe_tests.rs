@@ -1,5 +1,5 @@
 use ultrasimple_core::catalog::{HeldHour, Newest};
-use ultrasimple_core::{CatalogKey, ContentHash, ETag, Epoch, ShardId, SourcePath};
+use ultrasimple_core::{ContentHash, ETag, Epoch, ShardId, ShardKey, SourcePath};
 
 use super::*;
 use crate::testing::{hour, stem};
@@ -27,7 +27,7 @@ fn record(ago: impl IntoIterator<Item = u32>) -> Record {
 }
 
 fn catalog(shard: u32, written_at: Timestamp, records: Vec<(&str, Record)>) -> Catalog {
-    let key = CatalogKey { volume: "default".parse().unwrap(), shard: ShardId(shard) };
+    let key = ShardKey { volume: "default".parse().unwrap(), shard: ShardId(shard) };
     let mut catalog = Catalog::new(key, 16, Epoch(1), "n".parse().unwrap(), written_at);
     catalog.databases = records.into_iter().map(|(name, record)| (stem(name), record)).collect();
     catalog

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use ultrasimple_core::{CatalogKey, Clock, SystemClock};
+use ultrasimple_core::{Clock, ShardKey, SystemClock};
 use ultrasimple_store::Store;
 
 use super::figures::{bytes, money, number};
@@ -24,7 +24,7 @@ const MUCH: f64 = 0.1;
 pub(super) struct Reading {
     location: String,
     pub(super) observed: Observed,
-    unusable: BTreeMap<CatalogKey, String>,
+    unusable: BTreeMap<ShardKey, String>,
     /// What the numbers and settings come to in the end, whether or not that is what is billed.
     pub(super) steady: Option<Storage>,
     /// Where the number of shards is from.
@@ -180,7 +180,7 @@ impl Reading {
     /// See docs/CTL.md.
     pub(super) fn document(&self) -> Value {
         let observed = &self.observed;
-        let reason = |(key, reason): (&CatalogKey, &String)| json!({ "key": key.object_key().to_string(), "reason": reason });
+        let reason = |(key, reason): (&ShardKey, &String)| json!({ "key": key.object_key().to_string(), "reason": reason });
         json!({
             "location": self.location,
             "number": self.shards().1,

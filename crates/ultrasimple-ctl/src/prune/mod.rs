@@ -14,7 +14,7 @@ use clap::{ArgMatches, Command, FromArgMatches};
 use futures::{StreamExt, stream};
 use ultrasimple_core::config::{Group, RawSettings, Setting};
 use ultrasimple_core::retention::{RetentionRules, safe_now};
-use ultrasimple_core::{Catalog, CatalogKey, Clock, KeyStem, SystemClock, Timestamp, placement};
+use ultrasimple_core::{Catalog, Clock, KeyStem, ShardKey, SystemClock, Timestamp, placement};
 use ultrasimple_keeper::{Holds, catalogs, prune};
 use ultrasimple_store::{Inventory, Store};
 
@@ -139,7 +139,7 @@ struct Task<'a> {
 
 /// What came of one shard.
 struct Shard {
-    key: CatalogKey,
+    key: ShardKey,
     /// Hashes of the stems of all its databases.
     stems: Vec<u64>,
     databases: Vec<Database>,
@@ -150,7 +150,7 @@ struct Shard {
 }
 
 impl Task<'_> {
-    async fn shard(&self, key: CatalogKey) -> anyhow::Result<Shard> {
+    async fn shard(&self, key: ShardKey) -> anyhow::Result<Shard> {
         let mut shard =
             Shard { key, stems: Vec::new(), databases: Vec::new(), kept: 0, failed: None };
         let catalog = match catalogs::read(self.store, &shard.key).await {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use ultrasimple_core::catalog::Record;
 use ultrasimple_core::retention::{DeleteReason, KeepReason, Plan, RetentionRules};
-use ultrasimple_core::{Catalog, CatalogKey, Hour, KeyStem, SourcePath, Timestamp, VolumeName};
+use ultrasimple_core::{Catalog, Hour, KeyStem, ShardKey, SourcePath, Timestamp, VolumeName};
 use ultrasimple_keeper::{PruneReport, ShardPlan};
 
 use super::Unknown;
@@ -227,7 +227,7 @@ impl Report {
 
     pub(super) fn add(
         &mut self,
-        key: &CatalogKey,
+        key: &ShardKey,
         databases: Vec<Database>,
         failed: Option<String>,
         kept: u64,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ultrasimple_core::catalog::{Edit, Record};
-use ultrasimple_core::{BackupKey, Catalog, CatalogKey, Clock, ETag, SystemClock};
+use ultrasimple_core::{BackupKey, Catalog, Clock, ETag, ShardKey, SystemClock};
 use ultrasimple_keeper::verify::{Expected, VerifyError, verify};
 use ultrasimple_keeper::{Verdict, Verified, catalogs};
 use ultrasimple_sqlite::Capturer;
@@ -61,7 +61,7 @@ impl Look<'_> {
     /// Of those that are missing, the ones that the catalogs still have, or never had; and what is to be
     /// recorded of them. The others were deleted, and their catalogs know.
     pub(super) async fn again(&self, missing: Vec<Line>) -> Vec<(Line, Option<Edit>)> {
-        let mut read: BTreeMap<CatalogKey, Option<Catalog>> = BTreeMap::new();
+        let mut read: BTreeMap<ShardKey, Option<Catalog>> = BTreeMap::new();
         let mut still = Vec::new();
         for line in missing {
             let entry = self.known.get(&line.key.stem);
@@ -130,7 +130,7 @@ mod tests {
 
     /// A catalog with t1 and these hours.
     fn put(memory: &mut Memory, hours: &[u32]) {
-        let key = CatalogKey { volume: "default".parse().unwrap(), shard: ShardId(0) };
+        let key = ShardKey { volume: "default".parse().unwrap(), shard: ShardId(0) };
         let node = "n".parse().unwrap();
         let mut catalog = Catalog::new(key, 1, Epoch(1), node, Timestamp::UNIX_EPOCH);
         let mut record = Record::new(SourcePath::from_bytes(b"/t1.db"));

@@ -11,10 +11,10 @@ use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 use ultrasimple_core::catalog::Record;
-use ultrasimple_core::cluster_file::ClusterFile;
+use ultrasimple_core::cluster_file::{ClusterFile, Holder};
 use ultrasimple_core::footer::FooterFields;
 use ultrasimple_core::{
-    BackupKey, Catalog, CatalogKey, CheckResult, Epoch, Footer, Hour, KeyStem, ShardId, SourcePath,
+    BackupKey, Catalog, CheckResult, Epoch, Footer, Hour, KeyStem, ShardId, ShardKey, SourcePath,
     Timestamp, object,
 };
 use ultrasimple_keeper::{Author, rebuild};
@@ -158,7 +158,8 @@ impl Bucket {
     }
 
     pub(crate) fn put_cluster_file(&self) {
-        let file = ClusterFile::first(SHARDS, "node-1".parse().unwrap(), Epoch(0));
+        let file =
+            ClusterFile::first("b".into(), SHARDS, Holder::Node("node-1".parse().unwrap()), 0);
         self.put_bytes(ClusterFile::key().as_str(), &file.to_bytes().unwrap());
     }
 
@@ -184,8 +185,8 @@ impl Bucket {
 
     pub(crate) fn catalogs(&self) -> Vec<Catalog> {
         let root = self.folder.path().join("bucket");
-        let keys = files(&root).into_iter().filter_map(|key| CatalogKey::parse(&key));
-        let read = |key: CatalogKey| {
+        let keys = files(&root).into_iter().filter_map(|key| ShardKey::parse(&key));
+        let read = |key: ShardKey| {
             let bytes = fs::read(root.join(key.object_key().as_str())).unwrap();
             Catalog::parse(&bytes, &key).unwrap()
         };

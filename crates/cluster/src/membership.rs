@@ -1,0 +1,232 @@
+//! What the replicator has of the cluster: which shards are this node's, until when it may act on that, and a way
+//! to tell what became of them.
+//!
+//! Assignments are a state, not a stream of orders: whoever looks later, or starts anew, sees all there is to know.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use ultrasimple_core::{Clock, Epoch, ShardKey};
+
+/// Reports that may wait for the driver.
+const REPORTS: usize = 1_024;
+
+/// The right to back up a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// Goes into the footer of each backup and into the catalog. Greater than that of any owner before.
+    pub epoch: Epoch,
+    /// The epoch of the owner before this one, if it let go of the shard in order and nobody had it in between: if
+    /// the catalog is final and of that epoch, it says all there is.
+    pub handed_over_by: Option<Epoch>,
+}
+
+/// How far along a shard is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It is this node's.
+    Owned,
+    /// It is to go to another node: end what is in flight, write the catalog, and report [`Report::Released`].
+    Releasing,
+}
+
+/// A shard of this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assignment {
+    /// The right to it.
+    pub grant: Grant,
+    /// How far along it is.
+    pub phase: Phase,
+}
+
+/// All shards of this node. A shard that is not (or no longer) here is to be forgotten at once.
+pub type Assignments = BTreeMap<ShardKey, Assignment>;
+
+/// What became of a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// Nothing of it is in flight any more, and nothing will be.
+    Released {
+        /// Which.
+        shard: ShardKey,
+        /// Under which grant.
+        epoch: Epoch,
+        /// Its catalog was written and is final.
+        is_final: bool,
+    },
+    /// The bucket has something of a later owner.
+    Fenced {
+        /// Which.
+        shard: ShardKey,
+        /// Under which grant this node wrote.
+        epoch: Epoch,
+        /// The later one.
+        by: Epoch,
+        /// What was found, for people.
+        what: String,
+    },
+    /// Whether the store works for this node, as far as it can tell.
+    Store {
+        /// It has failed for so long that others should take over, if it works for them.
+        works: bool,
+    },
+    /// This node ends: it gives all shards back.
+    Leave,
+}
+
+/// Until when this node may act as the owner of its shards.
+///
+/// The lease in etcd keeps others away; this is how long this node believes in it, by its own monotonic clock.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    until: watch::Receiver<Duration>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Lease {
+    /// Whether it may be acted upon now.
+    pub fn is_trusted(&self) -> bool {
+        self.clock.monotonic() < *self.until.borrow()
+    }
+
+    /// How much is left of it; zero when it is not trusted. [`Duration::MAX`] without etcd.
+    pub fn remaining(&self) -> Duration {
+        let until = *self.until.borrow();
+        if until == Duration::MAX { until } else { until.saturating_sub(self.clock.monotonic()) }
+    }
+
+    /// Waits until it may not be acted upon any more.
+    pub async fn lost(&self) {
+        let mut until = self.until.clone();
+        loop {
+            let end = *until.borrow_and_update();
+            let now = self.clock.monotonic();
+            if now >= end {
+                return;
+            }
+            if end == Duration::MAX {
+                if until.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                continue;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(end - now) => {}
+                changed = until.changed() => {
+                    if changed.is_err() {
+                        // Nobody renews it any more.
+                        tokio::time::sleep(end.saturating_sub(now)).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A node's place in the cluster. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Membership {
+    assignments: watch::Receiver<Arc<Assignments>>,
+    lease: Lease,
+    halted: watch::Receiver<Option<String>>,
+    left: watch::Receiver<bool>,
+    reports: mpsc::Sender<Report>,
+}
+
+impl Membership {
+    /// The shards of this node now.
+    pub fn assignments(&self) -> Arc<Assignments> {
+        Arc::clone(&self.assignments.borrow())
+    }
+
+    /// To wait for other assignments.
+    pub fn watch(&self) -> watch::Receiver<Arc<Assignments>> {
+        self.assignments.clone()
+    }
+
+    /// Until when they hold.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Tells what became of a shard. Waits while a thousand reports wait.
+    pub async fn report(&self, report: Report) {
+        // A driver that is gone has halted.
+        let _ = self.reports.send(report).await;
+    }
+
+    /// Waits until this node must stop, and gives the reason.
+    pub async fn halted(&self) -> String {
+        let mut halted = self.halted.clone();
+        match halted.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => "the driver of the cluster has ended".to_owned(),
+        }
+    }
+
+    /// Gives all shards back, and waits until the cluster knows. To be given a deadline by the caller.
+    pub async fn leave(&self) {
+        self.report(Report::Leave).await;
+        let mut left = self.left.clone();
+        let _ = left.wait_for(|left| *left).await;
+    }
+}
+
+/// The driver's side of a [`Membership`].
+#[derive(Debug)]
+pub struct Controls {
+    assignments: watch::Sender<Arc<Assignments>>,
+    until: watch::Sender<Duration>,
+    halted: watch::Sender<Option<String>>,
+    left: watch::Sender<bool>,
+    reports: mpsc::Receiver<Report>,
+}
+
+impl Controls {
+    /// Publishes the assignments, if they differ.
+    pub fn assign(&self, assignments: Assignments) {
+        self.assignments.send_if_modified(|now| {
+            let differs = **now != assignments;
+            if differs {
+                *now = Arc::new(assignments);
+            }
+            differs
+        });
+    }
+
+    /// Publishes until when the lease may be acted upon (monotonic clock).
+    pub fn trust_until(&self, until: Duration) {
+        self.until.send_if_modified(|now| std::mem::replace(now, until) != until);
+    }
+
+    /// This node must stop.
+    pub fn halt(&self, reason: String) {
+        self.halted.send_replace(Some(reason));
+    }
+
+    /// All shards are given back.
+    pub fn left(&self) {
+        self.left.send_replace(true);
+    }
+
+    /// The next report. `None` when the membership was dropped.
+    pub async fn next_report(&mut self) -> Option<Report> {
+        self.reports.recv().await
+    }
+}
+
+/// A membership without shards, and what drives it.
+pub fn membership(clock: Arc<dyn Clock>) -> (Membership, Controls) {
+    let (assign, assignments) = watch::channel(Arc::default());
+    let (trust, until) = watch::channel(Duration::ZERO);
+    let (halt, halted) = watch::channel(None);
+    let (leave, left) = watch::channel(false);
+    let (sender, reports) = mpsc::channel(REPORTS);
+    let lease = Lease { until, clock };
+    (
+        Membership { assignments, lease, halted, left, reports: sender },
+        Controls { assignments: assign, until: trust, halted: halt, left: leave, reports },
+    )
+}
