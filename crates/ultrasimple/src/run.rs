@@ -41,7 +41,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
         opened = store::open(&settings) => opened?,
         () = cancel.cancelled() => bail!("stopped before the store was open"),
     };
-    let replicator = Replicator::new(options(&settings)?, store, Arc::new(SystemClock));
+    let replicator = Replicator::new(options(&settings), store, Arc::new(SystemClock));
     let replicator = Arc::new(replicator.context("cannot start")?);
     let _server = match listener {
         Some(listener) => Some(http::serve(listener, statistics(&replicator))?),
@@ -61,11 +61,9 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
 /// R12: what can be set, but has no effect yet.
 fn not_yet(settings: &Settings) -> anyhow::Result<()> {
     let is_fleet = settings.fleet.is_some() && settings.run != RunMode::DryRun;
-    for (is_set, flag) in [
-        (is_fleet, "-etcd"),
-        (settings.node.volumes.iter().nth(1).is_some(), "several -volume"),
-        (settings.http.token_file.is_some(), "-http-token-file"),
-    ] {
+    for (is_set, flag) in
+        [(is_fleet, "-etcd"), (settings.http.token_file.is_some(), "-http-token-file")]
+    {
         if is_set {
             bail!("{flag}: this build cannot do that yet");
         }
@@ -105,15 +103,13 @@ fn outcome(report: &CycleReport) -> Outcome {
     if report.failed == 0 && report.problems == 0 { Outcome::AllWell } else { Outcome::SomeFailed }
 }
 
-fn options(settings: &Settings) -> anyhow::Result<ReplicatorOptions> {
+fn options(settings: &Settings) -> ReplicatorOptions {
     let Settings { scan, keep, upload, node, .. } = settings;
-    let first = node.volumes.iter().next().context("there is no volume")?;
-    Ok(ReplicatorOptions {
-        volume: first.name.clone(),
+    ReplicatorOptions {
+        volumes: node.volumes.clone(),
         node: node.node.clone(),
         patterns: scan.patterns.clone(),
         template: upload.template.clone(),
-        shards: node.volumes.shards(),
         concurrent: upload.concurrent,
         memory_budget: upload.memory_budget,
         check: upload.check,
@@ -123,7 +119,7 @@ fn options(settings: &Settings) -> anyhow::Result<ReplicatorOptions> {
         scratch: upload.scratch.clone(),
         spool_limit: upload.spool_limit,
         drain_timeout: upload.drain_timeout,
-    })
+    }
 }
 
 fn statistics(replicator: &Arc<Replicator>) -> http::Statistics {
