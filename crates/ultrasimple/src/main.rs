@@ -8,6 +8,7 @@ mod help;
 mod http;
 mod load;
 mod log;
+mod observed;
 mod run;
 mod scratch;
 mod signals;
