@@ -84,7 +84,6 @@ impl Server {
         token: Option<Token>,
     ) -> anyhow::Result<Self> {
         let address = listener.local_addr().context("cannot tell where HTTP is served")?;
-        info!("serving http://{address}/healthz, /readyz, /stats and /api/v1");
         let node = Slot::default();
         let task = tokio::spawn(guard::serve(listener, routes(Arc::clone(&node), token), limits));
         Ok(Self { task, node, address })
@@ -99,6 +98,7 @@ impl Server {
     pub(crate) fn tell_of(&self, node: Arc<dyn Told>) {
         // There is one node in a process.
         let _ = self.node.set(node);
+        info!("serving http://{}/healthz, /readyz, /stats and /api/v1", self.address);
     }
 }
 
