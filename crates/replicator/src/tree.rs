@@ -255,6 +255,12 @@ impl Tree {
         Ok(unread)
     }
 
+    /// Waits until no catalog is being read.
+    #[cfg(test)]
+    pub(crate) async fn settled_again(&self) {
+        self.steward.settled().await.unwrap();
+    }
+
     /// Scans, and hands what is to be backed up to the uploader. Does not wait for uploads.
     pub(crate) async fn scan_and_offer(&self) -> Result<Scanned, CycleError> {
         self.steward.retry();
