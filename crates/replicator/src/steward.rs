@@ -185,7 +185,7 @@ impl State {
             match volumes.place_of(shard) {
                 Some(place) => self.assign(shard, place, *assignment).await?,
                 None => {
-                    tracing::error!(%shard, "The shard {shard} is on none of this node's volumes")
+                    tracing::error!(%shard, "The shard {shard} is on none of this node's volumes");
                 }
             }
         }
