@@ -6,7 +6,7 @@
 
 mod memory;
 mod put;
-mod send;
+pub(crate) mod send;
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -54,15 +54,15 @@ pub(crate) struct Workshop {
 }
 
 /// What the capture of a database gave, ready to be sent.
-struct Prepared {
-    digest: FingerprintDigest,
-    settled: bool,
-    content: ContentHash,
-    fields: FooterFields,
-    body: PreparedBody,
+pub(crate) struct Prepared {
+    pub(crate) digest: FingerprintDigest,
+    pub(crate) settled: bool,
+    pub(crate) content: ContentHash,
+    pub(crate) fields: FooterFields,
+    pub(crate) body: PreparedBody,
 }
 
-enum PreparedBody {
+pub(crate) enum PreparedBody {
     /// The object, whole.
     Object(Bytes, Box<Footer>),
     /// The image is in scratch; the object is made while it is sent.

@@ -32,6 +32,9 @@ mod scan;
 mod scanner;
 mod shard;
 mod shard_owner;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod statistics;
 mod tending;
 mod tree;

@@ -202,7 +202,7 @@ async fn read(
     Ok(recalls)
 }
 
-async fn recollect(tender: &Tender, catalog: &Catalog, is_fresh: bool) -> Recollection {
+pub(crate) async fn recollect(tender: &Tender, catalog: &Catalog, is_fresh: bool) -> Recollection {
     let (now, time) = (tender.clock.monotonic(), tender.clock.now());
     let databases = catalog.databases.iter().filter_map(|(stem, record)| {
         let newest = record.newest.as_ref()?;
