@@ -20,7 +20,7 @@ use ultrasimple_core::pattern::PatternSet;
 use ultrasimple_core::template::{PathTemplate, Setting};
 use ultrasimple_core::{
     CheckLevel, Clock, ContentHash, Epoch, FingerprintDigest, Footer, Hour, NodeName, SourcePath,
-    VolumeName, object, placement,
+    VolumeName, Volumes, object, placement,
 };
 use ultrasimple_sqlite::{Capture, CaptureError, Capturer, Image, filesystem_kind, timestamp_tick};
 use ultrasimple_store::Store;
@@ -39,10 +39,8 @@ pub(crate) struct Workshop {
     pub(crate) table: Arc<RwLock<Table>>,
     pub(crate) patterns: PatternSet,
     pub(crate) template: PathTemplate,
-    pub(crate) volume: VolumeName,
+    pub(crate) volumes: Volumes,
     pub(crate) node: NodeName,
-    pub(crate) epoch: Epoch,
-    pub(crate) shards: u32,
     pub(crate) check: CheckLevel,
     pub(crate) capturer: Arc<Capturer>,
     pub(crate) store: Arc<dyn Store>,
@@ -74,6 +72,7 @@ pub(crate) enum PreparedBody {
 pub(crate) struct Target {
     /// As the pattern found it: what the footer says.
     pub(crate) path: SourcePath,
+    volume: VolumeName,
     /// Where it is, symbolic links resolved.
     real: PathBuf,
     pub(crate) stem: KeyStem,
@@ -107,6 +106,7 @@ impl Workshop {
     pub(crate) async fn back_up(
         self: &Arc<Self>,
         id: DatabaseId,
+        epoch: Epoch,
         last: Option<LastBackup>,
         unsure_since: Option<Hour>,
     ) -> Result<Attempt, Stop> {
@@ -117,7 +117,7 @@ impl Workshop {
         };
         // Where the bucket may have later ones, the content of the last one that is known proves nothing yet.
         let sure = last.as_ref().filter(|_| unsure_since.is_none());
-        match self.prepare(&target, sure).await {
+        match self.prepare(&target, epoch, sure).await {
             Ok((prepared, _memory)) => {
                 let sending = Sending {
                     store: &*self.store,
@@ -147,7 +147,7 @@ impl Workshop {
             Ok(None) => return fail(None, vanished()),
             Err(failure) => return fail(None, failure),
         };
-        let (prepared, _memory) = match self.prepare(&target, None).await {
+        let (prepared, _memory) = match self.prepare(&target, Epoch::default(), None).await {
             Ok(prepared) => prepared,
             Err(Unprepared::Failed(failure)) => return fail(None, failure),
             Err(_) => return fail(None, vanished()),
@@ -178,9 +178,13 @@ impl Workshop {
                 table.sharing_key(id).into_iter().filter_map(|id| table.path(id)).collect();
             (path, is_link, sharing)
         };
+        let Some(volume) = self.volumes.of(&path).map(|volume| volume.name.clone()) else {
+            let reason = "it is on none of the volumes: see -volume".to_owned();
+            return Err(Failure { kind: "volume", reason });
+        };
         let setting = Setting {
             patterns: &self.patterns,
-            volume: &self.volume,
+            volume: &volume,
             node: &self.node,
             max_key_bytes: self.store.max_key_bytes(),
         };
@@ -199,13 +203,14 @@ impl Workshop {
             kind: "link",
             reason: format!("its symbolic link cannot be resolved: {error}"),
         })?;
-        Ok(Some(Target { path, real, stem }))
+        Ok(Some(Target { path, volume, real, stem }))
     }
 
     /// Captures and compresses, within the memory budget.
     async fn prepare(
         self: &Arc<Self>,
         target: &Arc<Target>,
+        epoch: Epoch,
         last: Option<&LastBackup>,
     ) -> Result<(Prepared, OwnedSemaphorePermit), Unprepared> {
         let content = last.map(|last| last.content);
@@ -215,7 +220,7 @@ impl Workshop {
         let at_once = move |workshop: &Self, target: &Target| {
             let need = workshop.memory.need(size_bound(&target.real));
             let Some(memory) = workshop.memory.take_now(need) else { return Ok(Err(need)) };
-            let prepared = workshop.capture(target, need.largest_image(), content)?;
+            let prepared = workshop.capture(target, epoch, need.largest_image(), content)?;
             Ok(Ok((prepared, memory)))
         };
         let need = match self.blocking(target, at_once).await? {
@@ -227,7 +232,7 @@ impl Workshop {
         let memory = self.memory.take(need).await.ok_or_else(stopping)?;
         let _turn = self.captures.acquire().await.map_err(|_| stopping())?;
         let work = move |workshop: &Self, target: &Target| {
-            workshop.capture(target, need.largest_image(), content)
+            workshop.capture(target, epoch, need.largest_image(), content)
         };
         Ok((self.blocking(target, work).await?, memory))
     }
@@ -252,6 +257,7 @@ impl Workshop {
     fn capture(
         &self,
         target: &Target,
+        epoch: Epoch,
         memory_limit: u64,
         last: Option<ContentHash>,
     ) -> Result<Prepared, Unprepared> {
@@ -269,13 +275,13 @@ impl Workshop {
         let settled = is_settled(&target.real, &fingerprint, captured_at);
         let unchanged = |content| (last == Some(content)).then_some((digest, settled));
         let fields = FooterFields {
-            volume: self.volume.clone(),
+            volume: target.volume.clone(),
             path: target.path.clone(),
-            shard: placement::shard_of(&self.volume, &target.path, self.shards),
+            shard: placement::shard_of(&target.volume, &target.path, self.volumes.shards()),
             mode,
             captured_at,
             node: self.node.clone(),
-            epoch: self.epoch,
+            epoch,
             check,
         };
         let io = |error: &dyn std::fmt::Display| {

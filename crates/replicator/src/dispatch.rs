@@ -162,6 +162,18 @@ impl<O> Dispatcher<O> {
         self.first.push(Queued { order, owner, offer });
     }
 
+    /// Takes out what waits of some owners.
+    pub(crate) fn withdraw(&mut self, is_theirs: impl Fn(&O) -> bool) -> Vec<(O, DatabaseId)> {
+        let first = std::mem::take(&mut self.first).into_iter();
+        let (out, stay): (Vec<_>, Vec<_>) = first.partition(|queued| is_theirs(&queued.owner));
+        self.first = stay.into();
+        let second = std::mem::take(&mut self.second).into_iter();
+        let (later, stay): (Vec<_>, Vec<_>) = second.partition(|(owner, _)| is_theirs(owner));
+        self.second = stay.into();
+        let out = out.into_iter().map(|queued| (queued.owner, queued.offer));
+        out.chain(later).map(|(owner, offer)| (owner, offer.id)).collect()
+    }
+
     /// A cycle begins: what did not work may work again.
     pub(crate) fn new_cycle(&mut self) {
         if self.is_broken() {

@@ -176,7 +176,7 @@ impl Shard {
 
     /// Takes in what a scan saw of this shard's databases. `now` is of the monotonic clock, `time` of the wall's.
     pub(crate) fn observe(&mut self, news: News, now: Duration, time: Timestamp) {
-        for Gone { id, identity, path } in news.gone {
+        for Gone { id, identity, path, .. } in news.gone {
             self.active.remove(&id);
             self.unsettled.remove(&id);
             let held = self.held.get(id);
@@ -304,6 +304,11 @@ impl Shard {
         if seen.is_some_and(|seen| seen != digest) {
             self.activate(id, now);
         }
+    }
+
+    /// How many are offered and not yet settled.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.active.values().filter(|active| active.offered).count()
     }
 
     /// The shard at a glance.

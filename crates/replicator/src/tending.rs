@@ -38,6 +38,8 @@ const MOST_UNREAD: usize = 3;
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) key: ShardKey,
+    /// Of its owner.
+    pub(crate) epoch: Epoch,
     pub(crate) due: Due,
     pub(crate) changes: Vec<Change>,
     /// Databases that are gone, and since when.
@@ -55,6 +57,8 @@ pub(crate) struct Tended {
     pub(crate) told: HashMap<Identity, Timestamp>,
     /// What was tried.
     pub(crate) done: Due,
+    /// Under which the catalog was last written by an owner.
+    pub(crate) epoch: Epoch,
 }
 
 /// What a catalog says of a newest backup.
@@ -84,17 +88,16 @@ pub(crate) struct Tender {
     pub(crate) counters: Arc<KeepingCounters>,
     pub(crate) settings: KeepSettings,
     pub(crate) node: NodeName,
-    pub(crate) epoch: Epoch,
     pub(crate) shards: u32,
     pub(crate) holds: Mutex<Option<(Duration, Arc<Holds>)>>,
 }
 
 impl Tender {
-    /// Who writes.
-    pub(crate) fn author(&self, is_final: bool) -> Author {
+    /// Who writes: the owner of a shard under this epoch, or none of it.
+    pub(crate) fn author(&self, epoch: Option<Epoch>, is_final: bool) -> Author {
         Author {
             node: self.node.clone(),
-            epoch: Some(self.epoch),
+            epoch,
             shards: self.shards,
             now: self.clock.now(),
             is_final,
@@ -104,7 +107,7 @@ impl Tender {
     /// Does what is due. When the future is dropped, what it has not done is done by the next one.
     pub(crate) async fn tend(&self, job: Job, is_final: bool) -> Result<Tended, TendError> {
         let store = &*self.store;
-        let author = self.author(is_final);
+        let author = self.author(Some(job.epoch), is_final);
         let mut opened = catalogs::open(store, &job.key, &author).await?;
         let mut edits: Vec<_> = job.changes.into_iter().map(Edit::Change).collect();
         apply(&mut opened.catalog, &edits);
@@ -151,6 +154,7 @@ impl Tender {
             newest: newest(&catalog),
             told: job.gone,
             done: job.due,
+            epoch: catalog.epoch,
         })
     }
 

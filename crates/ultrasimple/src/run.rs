@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
-use ultrasimple_core::SystemClock;
 use ultrasimple_core::config::{RunMode, Settings};
+use ultrasimple_core::{SystemClock, Volumes};
 use ultrasimple_replicator::{CycleReport, Replicator, ReplicatorOptions};
 
 use crate::{http, scratch, signals, store};
@@ -92,11 +92,10 @@ fn outcome(report: &CycleReport) -> Outcome {
 fn options(settings: &Settings) -> ReplicatorOptions {
     let Settings { scan, keep, upload, node, .. } = settings;
     ReplicatorOptions {
-        volume: node.volume.clone(),
+        volumes: Volumes::one(node.volume.clone(), node.shards),
         node: node.node.clone(),
         patterns: scan.patterns.clone(),
         template: upload.template.clone(),
-        shards: node.shards,
         concurrent: upload.concurrent,
         memory_budget: upload.memory_budget,
         check: upload.check,

@@ -252,15 +252,15 @@ impl World {
 pub(super) struct Session {
     pub(super) replicator: Replicator,
     pub(super) node: Node,
-    pub(super) halt: Halt,
+    pub(super) running: Running,
     pub(super) last: Statistics,
 }
 
 impl Session {
     pub(super) async fn start(replicator: Replicator) -> Self {
-        let (node, halt) = replicator.start().await.unwrap();
-        let last = replicator.statistics();
-        Self { replicator, node, halt, last }
+        let running = replicator.start().await.unwrap();
+        let (node, last) = (running.node.clone(), replicator.statistics());
+        Self { replicator, node, running, last }
     }
 
     pub(super) async fn cycle(&mut self) -> CycleReport {
@@ -286,7 +286,7 @@ impl Session {
     }
 
     pub(super) async fn stop(self) {
-        self.replicator.stop(&self.node, Ok(())).await.unwrap();
+        self.replicator.stop(&self.running, Ok(())).await.unwrap();
     }
 }
 
