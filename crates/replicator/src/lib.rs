@@ -35,6 +35,9 @@ mod scan;
 mod scanner;
 mod shard;
 mod shard_owner;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod statistics;
 mod steward;
 mod tending;
