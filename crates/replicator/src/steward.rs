@@ -173,11 +173,12 @@ impl State {
     /// Makes the roster what the assignments say.
     async fn adopt(&mut self, myself: &ActorRef<Message>) -> Result<(), SpawnErr> {
         let assignments = self.arguments.membership.assignments();
-        let Arguments { roster, volumes, .. } = &self.arguments;
+        let Arguments { roster, volumes, uploader, .. } = &self.arguments;
         for (place, entry) in roster.entries() {
             let assigned = assignments.get(&entry.owner.seat().shard);
             if assigned.map(|assigned| assigned.grant.epoch) != Some(entry.owner.epoch()) {
                 roster.remove(place);
+                uploader.withdraw(place);
                 entry.owner.end();
             }
         }

@@ -304,13 +304,6 @@ impl Tree {
                  bucket already may be sent once more"
             );
         }
-        for (place, entry) in lacking {
-            self.roster.update(place, entry.owner.epoch(), |entry| {
-                if let Stage::Ready { lacks_catalog, .. } = &mut entry.stage {
-                    *lacks_catalog = false;
-                }
-            });
-        }
     }
 
     async fn rebuild(
