@@ -34,6 +34,9 @@ const SLOW_SCAN: Duration = Duration::from_mins(1);
 /// How long the store may take to say what time it is.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A scan that takes longer than this is taken for one that does not end.
+const SCAN_HANGS: Duration = Duration::from_mins(5);
+
 /// A cycle whose scan is done.
 struct Begun {
     start: Duration,
@@ -78,11 +81,11 @@ impl Running {
     fn examine(&self, replicator: &Replicator, before: (u64, u64), now: (u64, u64), waits: bool) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         let has_worked = now.0 > before.0;
-        if replicator.membership.is_none() || !(waits || health.is_in_doubt()) {
+        if replicator.membership.is_none() || !(waits || health.doubts_store()) {
             return;
         }
         if has_worked {
-            self.tell(health.worked());
+            self.tell(health.store_worked());
         } else if now.1 > before.1 || waits {
             drop(health);
             let (store, clock) = (Arc::clone(&replicator.store), Arc::clone(&replicator.clock));
@@ -91,23 +94,32 @@ impl Running {
                 let asked = tokio::time::timeout(PROBE_TIMEOUT, store.time()).await;
                 let works = matches!(asked, Ok(Ok(_)));
                 let mut health = running.health.lock().unwrap_or_else(PoisonError::into_inner);
-                let news = if works { health.worked() } else { health.failed(clock.monotonic()) };
+                let now = clock.monotonic();
+                let news = if works { health.store_worked() } else { health.store_failed(now) };
                 running.tell(news);
             });
         }
     }
 
+    /// Tells the others, if it is news, whether this node can do its work.
     fn tell(&self, news: Option<bool>) {
         let Some(works) = news else { return };
         if works {
-            tracing::info!("The store works again for this node");
+            tracing::info!("This node can do its work again");
         } else {
             tracing::error!(
-                "The store has not worked for this node for a while: other nodes are to take over"
+                "The store has not worked for this node for a while, or its file system hangs: other nodes \
+                 are to take over"
             );
         }
         let membership = self.membership.clone();
-        tokio::spawn(async move { membership.report(Report::Store { works }).await });
+        tokio::spawn(async move { membership.report(Report::Fit { is_fit: works }).await });
+    }
+
+    /// A scan goes on for so long, or has ended.
+    fn scans(&self, for_so_long: Duration) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tell(health.scan_hangs(for_so_long >= SCAN_HANGS));
     }
 
     /// Waits until the next cycle is due.
@@ -239,7 +251,7 @@ impl Replicator {
             let cycle = async {
                 let tree = running.node.tree().await?;
                 let said = self.counters.store_says();
-                let begun = self.begin_cycle(&tree, &mut news).await?;
+                let begun = self.begin_cycle(&running, &tree, &mut news).await?;
                 // The line is told as soon as all is stored, or when the next cycle is due.
                 let is_due = tokio::select! {
                     idle = tree.when_idle() => idle.map(|()| false)?,
@@ -284,7 +296,7 @@ impl Replicator {
             if let Some(error) = tree.settle().await? {
                 return Err(CycleError::Catalogs(error));
             }
-            let begun = self.begin_cycle(&tree, &mut ScanNews::default()).await?;
+            let begun = self.begin_cycle(&running, &tree, &mut ScanNews::default()).await?;
             tree.when_idle().await?;
             let report = self.end_cycle(&tree, begun, &mut since_last).await?;
             tree.keep_once().await?;
@@ -344,19 +356,28 @@ impl Replicator {
         Ok((membership, is_new))
     }
 
-    async fn begin_cycle(&self, tree: &Tree, news: &mut ScanNews) -> Result<Begun, CycleError> {
+    async fn begin_cycle(
+        &self,
+        running: &Running,
+        tree: &Tree,
+        news: &mut ScanNews,
+    ) -> Result<Begun, CycleError> {
         tree.settle().await?;
         let start = self.clock.monotonic();
         let scanning = tree.scan_and_offer();
         tokio::pin!(scanning);
+        let mut waited = Duration::ZERO;
         let scanned: Scanned = loop {
             tokio::select! {
                 scanned = &mut scanning => break scanned?,
                 () = tokio::time::sleep(SLOW_SCAN) => {
+                    waited += SLOW_SCAN;
                     tracing::warn!("The scan takes long: does a file system hang?");
+                    running.scans(waited);
                 }
             }
         };
+        running.scans(Duration::ZERO);
         news.tell(&scanned);
         let (databases, changed) = (scanned.databases, scanned.changed);
         self.counters.scanned(scanned.at, scanned.took, databases, changed);
