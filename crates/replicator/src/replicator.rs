@@ -362,7 +362,6 @@ impl Replicator {
         tree: &Tree,
         news: &mut ScanNews,
     ) -> Result<Begun, CycleError> {
-        tree.settle().await?;
         let start = self.clock.monotonic();
         let scanning = tree.scan_and_offer();
         tokio::pin!(scanning);

@@ -263,6 +263,7 @@ impl Tree {
 
     /// Scans, and hands what is to be backed up to the uploader. Does not wait for uploads.
     pub(crate) async fn scan_and_offer(&self) -> Result<Scanned, CycleError> {
+        self.settle().await?;
         self.steward.retry();
         let ready = self.roster.ready();
         let wanted = roster::wanted(&ready, self.volumes.places());
