@@ -1,11 +1,12 @@
 //! Backing up one database: capture → check → compress → put. Plan, act, record, recover.
 //!
-//! Owns the order of these steps and what each way of failing means. Does not own what is remembered of
-//! the outcome (the shard owner does) or how many run at once (the uploader does). Dropping the future
+//! Owns the order of these steps and what each way of failing means; what becomes of a capture is decided in
+//! `send.rs`. Does not own what is remembered of the outcome (the shard owner does) or how many run at once (the uploader does). Dropping the future
 //! gives the attempt up: nothing half-done is left in the store.
 
 mod memory;
 mod put;
+pub(crate) mod send;
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,7 +14,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use ultrasimple_core::catalog::{Newest, StoredBackup};
 use ultrasimple_core::footer::{ContentHasher, FooterFields};
 use ultrasimple_core::key::KeyStem;
 use ultrasimple_core::pattern::PatternSet;
@@ -23,7 +23,7 @@ use ultrasimple_core::{
     VolumeName, Volumes, object, placement,
 };
 use ultrasimple_sqlite::{Capture, CaptureError, Capturer, Image, filesystem_kind, timestamp_tick};
-use ultrasimple_store::{ETag, FetchError, Store, inventory};
+use ultrasimple_store::Store;
 
 use crate::dry_run::{DryRunAction, DryRunLine};
 use crate::scan::{DatabaseId, Table};
@@ -32,7 +32,7 @@ use crate::statistics::Counters;
 
 pub(crate) use memory::MemoryBudget;
 pub use memory::memory_per_stream;
-use put::Put;
+use send::{Sending, put_of};
 
 /// What all uploads share.
 pub(crate) struct Workshop {
@@ -52,15 +52,15 @@ pub(crate) struct Workshop {
 }
 
 /// What the capture of a database gave, ready to be sent.
-struct Prepared {
-    digest: FingerprintDigest,
-    settled: bool,
-    content: ContentHash,
-    fields: FooterFields,
-    body: PreparedBody,
+pub(crate) struct Prepared {
+    pub(crate) digest: FingerprintDigest,
+    pub(crate) settled: bool,
+    pub(crate) content: ContentHash,
+    pub(crate) fields: FooterFields,
+    pub(crate) body: PreparedBody,
 }
 
-enum PreparedBody {
+pub(crate) enum PreparedBody {
     /// The object, whole.
     Object(Bytes, Box<Footer>),
     /// The image is in scratch; the object is made while it is sent.
@@ -119,15 +119,15 @@ impl Workshop {
         let sure = last.as_ref().filter(|_| unsure_since.is_none());
         match self.prepare(&target, epoch, sure).await {
             Ok((prepared, _memory)) => {
-                match self.stored_before(&target, &prepared, last.as_ref(), unsure_since).await {
-                    Ok(Before::Other) => self.put(&target, prepared, last).await,
-                    Ok(Before::Last) => {
-                        let Prepared { digest, settled, .. } = prepared;
-                        Ok(Attempt::unsent(Outcome::Unchanged { digest, settled }))
-                    }
-                    Ok(Before::Unknown(backup)) => Ok(self.adopt(&prepared, backup)),
-                    Err(failure) => Ok(Attempt::unsent(Outcome::Failed(failure))),
-                }
+                let sending = Sending {
+                    store: &*self.store,
+                    clock: &*self.clock,
+                    counters: &self.counters,
+                    stem: &target.stem,
+                    last,
+                    unsure_since,
+                };
+                sending.run(prepared).await
             }
             Err(unprepared) => Ok(Attempt::unsent(unprepared.into())),
         }
@@ -152,7 +152,7 @@ impl Workshop {
             Err(Unprepared::Failed(failure)) => return fail(None, failure),
             Err(_) => return fail(None, vanished()),
         };
-        let put = self.put_of(&target, &prepared, None);
+        let put = put_of(&*self.store, &target.stem, &prepared, None);
         let key = Some(put.key.clone());
         match put.look_ahead(&prepared.body).await {
             Ok(put::Ahead::Same) => DryRunLine {
@@ -166,17 +166,6 @@ impl Workshop {
             }
             Err(put::PutError::Failed(failure)) => fail(key, failure),
             Err(put::PutError::Fenced(_)) => fail(key, vanished()),
-        }
-    }
-
-    fn put_of(&self, target: &Target, prepared: &Prepared, expected: Option<ETag>) -> Put<'_> {
-        let hour = Hour::of(prepared.fields.captured_at);
-        Put {
-            store: &*self.store,
-            key: target.stem.at(hour).object_key(),
-            fields: prepared.fields.clone(),
-            content: prepared.content,
-            expected,
         }
     }
 
@@ -318,106 +307,6 @@ impl Workshop {
         };
         Ok(Prepared { digest, settled, content, fields, body })
     }
-
-    async fn put(
-        self: &Arc<Self>,
-        target: &Target,
-        prepared: Prepared,
-        last: Option<LastBackup>,
-    ) -> Result<Attempt, Stop> {
-        let hour = Hour::of(prepared.fields.captured_at);
-        let damage: Option<Box<str>> = match &prepared.fields.check {
-            ultrasimple_core::CheckResult::Failed(found) => Some(found.as_str().into()),
-            _ => None,
-        };
-        if let Some(last) = last.as_ref().filter(|last| last.hour > hour) {
-            let failure = put::clock_set_back(last.hour, prepared.fields.captured_at);
-            return Ok(Attempt::unsent(Outcome::Failed(failure)));
-        }
-        let here = last.filter(|last| last.hour == hour);
-        if damage.is_some() && here.as_ref().is_some_and(|last| last.damage.is_none()) {
-            let failure = put::would_replace_good(damage.as_deref());
-            return Ok(Attempt::unsent(Outcome::Failed(failure)));
-        }
-        let put = self.put_of(target, &prepared, here.map(|last| last.etag));
-        let Prepared { digest, settled, body, .. } = prepared;
-        let backup = match put.run(body).await {
-            Ok(done) => {
-                match done.sent_bytes {
-                    0 => self.counters.unchanged(),
-                    bytes => self.counters.stored(bytes),
-                }
-                done.backup
-            }
-            Err(put::PutError::Failed(failure)) => {
-                return Ok(Attempt { outcome: Outcome::Failed(failure), sent: true });
-            }
-            Err(put::PutError::Fenced(footer)) => return Err(Stop::Fenced(*footer)),
-        };
-        let at = self.clock.monotonic();
-        Ok(Attempt { outcome: Outcome::Stored { digest, settled, backup, at }, sent: true })
-    }
-
-    /// Where an owner before this one ended before it could tell what it had stored: looks whether the newest
-    /// backup in the bucket has this content already.
-    async fn stored_before(
-        &self,
-        target: &Target,
-        prepared: &Prepared,
-        last: Option<&LastBackup>,
-        since: Option<Hour>,
-    ) -> Result<Before, Failure> {
-        let hour = Hour::of(prepared.fields.captured_at);
-        let last = last.filter(|last| last.content == prepared.content);
-        // In its own hour, the condition of the write finds what is there.
-        let Some(since) = since.filter(|&since| since != hour || last.is_some()) else {
-            return Ok(Before::Other);
-        };
-        let listed = inventory::of_database(&*self.store, &target.stem).await;
-        let listed = listed.map_err(|error| put::store_failure(&error))?;
-        let Some(newest) = listed.first() else { return Ok(Before::Other) };
-        if last.is_some_and(|last| (last.hour, &last.etag) == (newest.key.hour, &newest.etag)) {
-            return Ok(Before::Last);
-        }
-        if newest.key.hour > hour {
-            return Err(put::clock_set_back(newest.key.hour, prepared.fields.captured_at));
-        }
-        if newest.key.hour == hour || newest.key.hour < since {
-            return Ok(Before::Other);
-        }
-        let found = match ultrasimple_store::footer(&*self.store, &newest.key.object_key()).await {
-            Ok((footer, info)) => Some((footer, info)),
-            Err(FetchError::Store(error)) => return Err(put::store_failure(&error)),
-            // What cannot be read is no backup of this content.
-            Err(_) => None,
-        };
-        let fields = &prepared.fields;
-        let same = found.filter(|(footer, _)| {
-            let is_ours = (&footer.volume, &footer.path) == (&fields.volume, &fields.path);
-            is_ours && footer.blake3 == prepared.content && footer.check == fields.check
-        });
-        Ok(same.map_or(Before::Other, |(footer, info)| {
-            let newest = Newest::of(&footer);
-            Before::Unknown(StoredBackup { bytes: info.size, etag: info.etag, newest })
-        }))
-    }
-
-    fn adopt(&self, prepared: &Prepared, backup: StoredBackup) -> Attempt {
-        self.counters.unchanged();
-        let Prepared { digest, settled, .. } = *prepared;
-        let at = self.clock.monotonic();
-        Attempt::unsent(Outcome::Stored { digest, settled, backup, at })
-    }
-}
-
-/// What the newest backup in the bucket is, where the owner cannot be sure.
-enum Before {
-    /// None, or another content.
-    Other,
-    /// The last one that the owner knows, and this content.
-    Last,
-    /// One that the owner did not know, and this content.
-    Unknown(StoredBackup),
 }
 
 /// Why there is nothing to send.

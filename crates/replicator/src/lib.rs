@@ -19,6 +19,7 @@ mod dispatch;
 mod dry_run;
 mod epoch;
 mod flow;
+mod health;
 mod heap;
 mod held;
 mod keeper;
@@ -34,6 +35,9 @@ mod scan;
 mod scanner;
 mod shard;
 mod shard_owner;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod statistics;
 mod steward;
 mod tending;

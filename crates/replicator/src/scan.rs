@@ -180,7 +180,7 @@ fn tell_all_of(fresh: &HashSet<Place>, table: &Table, scan: &mut Scan) {
 mod tests;
 
 /// An id that no table has given, for tests of what only passes ids on.
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) fn test_id(number: u32) -> DatabaseId {
     table::test_id(number)
 }

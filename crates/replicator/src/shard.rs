@@ -431,6 +431,12 @@ impl Shard {
         lost.len()
     }
 
+    /// What it takes the bucket to hold, in no order.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn held(&self) -> impl Iterator<Item = (DatabaseId, Held)> + '_ {
+        self.held.ids().filter_map(|id| Some((id, self.held.get(id)?)))
+    }
+
     /// Why a database is failing, if it is.
     pub(crate) fn failing(&self, id: DatabaseId) -> Option<Failing> {
         let attempt = self.active.get(&id).and_then(|active| active.failing.as_deref().cloned());

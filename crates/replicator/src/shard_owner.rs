@@ -3,7 +3,6 @@
 //! Owns what is known of the shard's databases. Does no I/O of its own. Called by the cycle, by the
 //! uploads that end, and by the steward, who made it and ends it.
 
-use std::cmp::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -19,8 +18,8 @@ use crate::keeping::Kept;
 use crate::recall::Recollection;
 use crate::scan::{DatabaseId, Table};
 use crate::scanner::News;
-use crate::shard::{DAMAGED, Failing, Glance, Lost, Outcome, Shard};
-use crate::tending::{Job, Tended};
+use crate::shard::{DAMAGED, Failing, Glance, Outcome, Shard};
+use crate::tending::{self, Job, Tended};
 use crate::tree::Namer;
 use crate::uploader::Uploader;
 
@@ -305,16 +304,7 @@ impl State {
         let lost = self.shard.forget(
             |id, last| {
                 let (_, identity) = table.identify(id)?;
-                let Some(newest) = newest.get(&identity) else { return Some(Lost::Unusable) };
-                if newest.is_corrupt {
-                    // Within its hour it stands in the way of a good one.
-                    return (newest.hour < this_hour).then_some(Lost::Unusable);
-                }
-                match newest.hour.cmp(&last.hour) {
-                    Ordering::Less => Some(Lost::Unusable),
-                    Ordering::Equal if newest.etag == last.etag => None,
-                    _ => Some(Lost::Replaced(newest.hour)),
-                }
+                tending::lost(newest.get(&identity), last, this_hour)
             },
             now,
         );

@@ -4,6 +4,7 @@
 //! Owns the order of these and what is said of their outcome. Does not own when (the agenda does) or what is
 //! deleted (`core::retention` does). Called by the keeper, a few shards at a time.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use ultrasimple_store::{Store, StoreError};
 use crate::agenda::{Due, Facts};
 use crate::keeping::{KeepingCounters, Kept};
 use crate::scan::Identity;
+use crate::shard::{LastBackup, Lost};
 
 /// How long a listing of the holds is believed.
 const HOLDS_FOR: Duration = Duration::from_mins(1);
@@ -348,6 +350,25 @@ pub(crate) fn newest(catalog: &Catalog) -> HashMap<Identity, NewestHeld> {
         Some((Identity::new(&record.path, stem), NewestHeld { hour, etag, is_corrupt }))
     });
     newest.collect()
+}
+
+/// Whether the newest backup of a database is another than the `last` that its owner remembers, by what the
+/// catalog says of it now.
+pub(crate) fn lost(
+    newest: Option<&NewestHeld>,
+    last: &LastBackup,
+    this_hour: Hour,
+) -> Option<Lost> {
+    let Some(newest) = newest else { return Some(Lost::Unusable) };
+    if newest.is_corrupt {
+        // Within its hour it stands in the way of a good one.
+        return (newest.hour < this_hour).then_some(Lost::Unusable);
+    }
+    match newest.hour.cmp(&last.hour) {
+        Ordering::Less => Some(Lost::Unusable),
+        Ordering::Equal if newest.etag == last.etag => None,
+        _ => Some(Lost::Replaced(newest.hour)),
+    }
 }
 
 /// The newest backups that are to be verified next.

@@ -443,12 +443,12 @@ impl Table {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) fn test_id(index: u32) -> DatabaseId {
     DatabaseId { index, generation: 0 }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 impl DatabaseId {
     /// What [`test_id`] was given.
     pub(crate) fn test_number(self) -> u32 {
