@@ -4,6 +4,7 @@
 //! is the replicator's; here the two are wired together.
 
 mod args;
+mod fleet;
 mod help;
 mod http;
 mod load;
