@@ -113,7 +113,7 @@ impl Lease {
                 continue;
             }
             tokio::select! {
-                () = tokio::time::sleep(end - now) => {}
+                () = tokio::time::sleep(end.saturating_sub(now)) => {}
                 changed = until.changed() => {
                     if changed.is_err() {
                         // Nobody renews it any more.
