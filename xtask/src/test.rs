@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::process::{self, line};
-use crate::tools::{Tools, need_commands};
+use crate::tools::{Tools, need_build_tools, need_commands};
 use crate::workspace::Workspace;
 
 /// Where black-box tests live; they run the built programs.
@@ -15,7 +15,8 @@ const TESTKIT: &str = "ultrasimple-testkit";
 
 /// Runs all tests, or with `args` what they select of them (without doctests).
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
-    need_commands(&["lz4", "sqlite3"])?;
+    need_commands(&["etcd", "lz4", "sqlite3"])?;
+    need_build_tools()?;
     let tools = Tools::open(workspace)?;
     let environment = Environment { weed: tools.weed()?.into_os_string(), path: tools.path()? };
     let nextest = tools.nextest();
