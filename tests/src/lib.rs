@@ -14,7 +14,6 @@
 
 mod bucket;
 mod daemon;
-mod mount;
 mod proxy;
 mod run;
 mod turned_clock;
@@ -23,9 +22,9 @@ mod yard;
 
 pub use bucket::Bucket;
 pub use daemon::Daemon;
-pub use mount::{Mount, is_root};
 pub use proxy::Proxy;
 pub use run::{DEADLINE, Ran, clean, eventually, program, run};
 pub use turned_clock::TurnedClock;
+pub use ultrasimple_testkit::mount::{Mount, is_root};
 pub use unpack::{copy_tree, dump, sqlite3, unpack};
 pub use yard::{Yard, keep_clear_of_the_hour};

@@ -14,6 +14,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::base64;
 use crate::http;
 use crate::process::{ServerProcess, clean_command, find_tool, free_ports};
 
@@ -126,6 +127,14 @@ impl Etcd {
     /// When there is no such member.
     pub fn ports(&self, member: usize) -> anyhow::Result<Ports> {
         self.members.get(member).map(|member| member.ports).context("no such member")
+    }
+
+    /// The id that a member has in the cluster: see [`crate::link::Link::set_for`].
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn id(&self, member: usize) -> anyhow::Result<u64> {
+        Ok(Status::of(self.ports(member)?.client)?.id)
     }
 
     /// The member that a majority follows now.
@@ -290,6 +299,57 @@ pub fn call(port: u16, method: &str, request: &Value) -> anyhow::Result<Value> {
     serde_json::from_str(&answer.body).with_context(|| format!("read what {method} answered"))
 }
 
+/// What is stored under a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyValue {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: String,
+    /// The revision that created the key.
+    pub created: u64,
+    /// The revision that changed it last.
+    pub modified: u64,
+}
+
+/// All keys that begin so, as the majority of the members has them now; and the revision of that.
+///
+/// # Errors
+/// When the member does not answer within two seconds, as without a majority.
+pub fn range(port: u16, prefix: &str) -> anyhow::Result<(u64, Vec<KeyValue>)> {
+    let mut end = prefix.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    let [key, end] = [prefix.as_bytes(), &end].map(base64::encode);
+    let answer = call(port, "/v3/kv/range", &json!({"key": key, "range_end": end}))?;
+    let number = |value: Option<&Value>| {
+        value.and_then(Value::as_str).and_then(|text| text.parse().ok()).unwrap_or_default()
+    };
+    let text = |value: Option<&Value>| {
+        let bytes = base64::decode(value.and_then(Value::as_str).unwrap_or_default());
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let found = answer.get("kvs").and_then(Value::as_array).into_iter().flatten();
+    let found = found.map(|found| KeyValue {
+        key: text(found.get("key")),
+        value: text(found.get("value")),
+        created: number(found.get("create_revision")),
+        modified: number(found.get("mod_revision")),
+    });
+    let header = answer.get("header").context("no header")?;
+    Ok((number(header.get("revision")), found.collect()))
+}
+
+/// Stores a value under a key, without a lease.
+///
+/// # Errors
+/// When the member does not answer within two seconds, as without a majority.
+pub fn put(port: u16, key: &str, value: &str) -> anyhow::Result<()> {
+    let [key, value] = [key, value].map(|text| base64::encode(text.as_bytes()));
+    call(port, "/v3/kv/put", &json!({"key": key, "value": value})).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,14 +367,16 @@ mod tests {
     fn what_was_put_survives_a_kill_of_its_member() {
         let mut etcd = Etcd::start_one().unwrap();
         let port = etcd.ports(0).unwrap().client;
-        // "key" and "value" in base64.
-        call(port, "/v3/kv/put", &json!({"key": "a2V5", "value": "dmFsdWU="})).unwrap();
+        put(port, "folder/key", "value").unwrap();
+        put(port, "other", "value").unwrap();
         etcd.kill(0).unwrap();
         assert!(!etcd.is_ready(0));
         etcd.restart(0).unwrap();
         etcd.wait_ready(0).unwrap();
-        let found = call(port, "/v3/kv/range", &json!({"key": "a2V5"})).unwrap();
-        assert_eq!(found["kvs"][0]["value"], "dmFsdWU=");
+        let (revision, found) = range(port, "folder/").unwrap();
+        let value = "value".to_owned();
+        let expected = KeyValue { key: "folder/key".to_owned(), value, created: 2, modified: 2 };
+        assert_eq!((revision, found), (3, vec![expected]));
     }
 
     #[test]

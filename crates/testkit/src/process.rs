@@ -11,7 +11,7 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -125,12 +125,28 @@ impl ServerProcess {
         self.signal(Signal::CONT)
     }
 
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Asks it to end (SIGTERM), and does not wait.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        self.signal(Signal::TERM)
+    }
+
     /// Asks it to end (SIGTERM) and waits for that; kills it when it takes too long.
     ///
     /// # Errors
     /// When it did not end by itself.
     pub fn stop(&mut self, within: Duration) -> anyhow::Result<()> {
-        self.signal(Signal::TERM)?;
+        self.terminate()?;
         let start = SystemClock.monotonic();
         while self.child.try_wait()?.is_none() {
             if SystemClock.monotonic().saturating_sub(start) > within {
