@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tokio::task::block_in_place;
+use ultrasimple_core::{Clock as _, SystemClock};
 use ultrasimple_testkit::fault_proxy::{Fault as Answer, Rule};
 use ultrasimple_testkit::link::Mode;
 
 use crate::node::Node;
 use crate::schedule::{Fault, Way};
 use crate::stage::{MEMBERS, Stage};
+
+/// A node with databases that change sends something within this.
+const WRITES_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a fault needs to know when it is mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,17 @@ pub(crate) async fn begin(stage: &mut Stage, fault: Fault) -> Result<Begun> {
         Fault::LateWrites { node } => {
             let rule = Rule::new(Answer::Hold).method("PUT");
             stage.node(node)?.answers.set_rule(rule).await?;
+        }
+        Fault::StaleWriter { node } => {
+            let node = stage.node(node)?;
+            node.answers.set_rule(Rule::new(Answer::Hold).method("PUT")).await?;
+            let start = SystemClock.monotonic();
+            while node.answers.held().is_empty()
+                && SystemClock.monotonic().saturating_sub(start) < WRITES_WITHIN
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            node.pause();
         }
         Fault::StoreDown => stage.nodes.iter().for_each(|node| node.store.set(Mode::Refuse)),
         Fault::StoreFrozen => stage.store.pause()?,
@@ -117,10 +132,13 @@ pub(crate) async fn end(stage: &mut Stage, fault: Fault, begun: Begun) -> Result
             | Fault::LostAnswers { node, .. }
             | Fault::LateWrites { node },
             _,
-        ) => {
+        ) => answer_again(stage.node(node)?).await?,
+        (Fault::StaleWriter { node }, _) => {
             let node = stage.node(node)?;
-            node.answers.set(Answer::None).await?;
-            node.answers.release();
+            answer_again(node).await?;
+            // What was held arrives before it can take it back.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            node.resume();
         }
         (Fault::StoreDown, _) => stage.nodes.iter().for_each(|node| node.store.set(Mode::Pass)),
         (Fault::StoreFrozen, _) => stage.store.resume()?,
@@ -141,6 +159,13 @@ pub(crate) async fn end(stage: &mut Stage, fault: Fault, begun: Begun) -> Result
         (Fault::RollingRestart, _) | (_, Begun::Not | Begun::AsSaid) => {}
     }
     Ok(strange)
+}
+
+async fn answer_again(node: &mut Node) -> Result<()> {
+    let always = node.always();
+    node.answers.set(always).await?;
+    node.answers.release();
+    Ok(())
 }
 
 fn mode(way: Way) -> Mode {

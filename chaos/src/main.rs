@@ -10,13 +10,15 @@
 //! main ── run ── stage ──── node (daemon, links, proxies)      schedule (pure)   faults (carry it out)
 //!             ├─ tenants   (writers, ledger)
 //!             ├─ versions  (what the recorder saw)             check   (pure)
-//!             └─ watcher   (who owns what)                     report
+//!             ├─ watcher   (who owns what)                     report
+//!             └─ operator  (what our tool says of it)
 //! ```
 
 mod bucket;
 mod check;
 mod faults;
 mod node;
+mod operator;
 mod random;
 mod report;
 mod run;
@@ -46,6 +48,9 @@ struct Args {
     /// How many nodes.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=7))]
     nodes: u8,
+    /// Takes the fence of conditional writes down: what is broken then has to be found.
+    #[arg(long)]
+    unfenced: bool,
     /// Where the built programs are.
     #[arg(long)]
     programs: PathBuf,
@@ -83,6 +88,7 @@ fn chaos(args: &Args) -> Result<bool> {
         lasts: Duration::try_from_secs_f64(args.minutes * 60.0).context("--minutes")?,
         daemon: args.programs.join("ultrasimple"),
         ctl: args.programs.join("ultrasimple-ctl"),
+        unfenced: args.unfenced,
         folder: folder.clone(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

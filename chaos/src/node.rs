@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ultrasimple_core::{Clock as _, SystemClock};
-use ultrasimple_testkit::fault_proxy::FaultProxy;
+use ultrasimple_testkit::fault_proxy::{Fault as Answer, FaultProxy};
 use ultrasimple_testkit::link::Link;
 use ultrasimple_testkit::mount::Mount;
 use ultrasimple_testkit::process::{ServerProcess, free_ports};
@@ -38,6 +38,8 @@ pub(crate) struct Common {
     pub(crate) lease: Duration,
     pub(crate) interval: Duration,
     pub(crate) shards: u32,
+    /// As if the store ignored conditions, and with the operator's leave: the fence is down.
+    pub(crate) unfenced: bool,
 }
 
 /// One node.
@@ -78,7 +80,10 @@ impl Node {
         for port in etcd_ports {
             etcd.push(Link::start(*port).await?);
         }
-        let answers = FaultProxy::start(recorder).await?;
+        let mut answers = FaultProxy::start(recorder).await?;
+        if common.unfenced {
+            answers.set(Answer::HideRefusals).await?;
+        }
         let store = Link::start(answers.port()).await?;
         let [http] = free_ports();
         let own = common.folder.join(&name);
@@ -112,7 +117,7 @@ impl Node {
     }
 
     fn command(&self) -> Command {
-        let Common { program, folder, bucket, lease, interval, shards } = &self.common;
+        let Common { program, folder, bucket, lease, interval, shards, unfenced } = &self.common;
         let mut command = Command::new(program);
         command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("TMPDIR", &self.scratch);
         command.current_dir(folder);
@@ -135,11 +140,16 @@ impl Node {
             "-capacity".to_owned(),
             format!("{}", f64::from(self.capacity_percent) / 100.0),
         ]);
-        command.args(["-drain-timeout", "5s"]);
+        command.args(["-drain-timeout", "5s"]).args(unfenced.then_some("-allow-unfenced"));
         match &self.clock {
             Some(clock) => clock.command(command),
             None => command,
         }
+    }
+
+    /// What the store does to its requests when nothing is broken.
+    pub(crate) fn always(&self) -> Answer {
+        if self.common.unfenced { Answer::HideRefusals } else { Answer::None }
     }
 
     /// Starts it; it is to run from now on.

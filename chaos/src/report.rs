@@ -1,6 +1,6 @@
 //! What a run was: for people, and as JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -34,6 +34,11 @@ pub(crate) struct Report {
     pub(crate) stored_after: Duration,
     /// Backups that were restored and proved.
     pub(crate) restored: usize,
+    /// How often `ultrasimple-ctl shards` ended with 0, and otherwise; how long it took at most; what it said.
+    pub(crate) shown: u64,
+    pub(crate) not_shown: u64,
+    pub(crate) shown_within: Duration,
+    pub(crate) ctl_said: BTreeSet<String>,
     /// Daemons that ended by themselves or not well, with their last words. No violation: a supervisor
     /// starts them again.
     pub(crate) ends: Vec<String>,
@@ -68,6 +73,10 @@ impl Report {
             "owned_after_seconds": self.owned_after.as_secs_f64(),
             "stored_after_seconds": self.stored_after.as_secs_f64(),
             "backups_restored": self.restored,
+            "ctl_shards": self.shown,
+            "ctl_shards_failed": self.not_shown,
+            "ctl_shards_longest_seconds": self.shown_within.as_secs_f64(),
+            "ctl_shards_said": self.ctl_said,
             "ends": self.ends,
             "violations": self.violations.iter().map(violation).collect::<Vec<_>>(),
         })
@@ -104,6 +113,13 @@ impl Report {
             self.stored_after.as_secs_f64()
         );
         println!("{} backups restored and proved", self.restored);
+        println!(
+            "`ultrasimple-ctl shards` ran {} times, failed {} times, and took {:.1} s at most",
+            self.shown + self.not_shown,
+            self.not_shown,
+            self.shown_within.as_secs_f64()
+        );
+        self.ctl_said.iter().for_each(|said| println!("  it said: {said}"));
         if !self.ends.is_empty() {
             println!("daemons that ended by themselves, or not well:");
             self.ends.iter().for_each(|end| println!("  {end}"));

@@ -10,14 +10,16 @@ use tokio::task::block_in_place;
 use ultrasimple_core::{Clock as _, SystemClock};
 use ultrasimple_testkit::seaweed::ADMIN;
 use ultrasimple_testkit::tree::Snapshot;
-use ultrasimple_testkit::{bank, fault_proxy, link};
+use ultrasimple_testkit::{bank, link};
 
 use crate::bucket::Bucket;
 use crate::check::{self, Listing, Violation};
 use crate::faults::{self, Begun};
+use crate::node::{Common, Node};
+use crate::operator::Operator;
 use crate::report::Report;
 use crate::schedule::{Event, Fault, Terms, schedule};
-use crate::stage::{BUCKET, MEMBERS, Stage, shards};
+use crate::stage::{BUCKET, MEMBERS, SHARDS, Stage, shards};
 use crate::tenants::{Account, Tenants, strangers};
 use crate::versions::Versions;
 use crate::watcher::Watcher;
@@ -43,6 +45,8 @@ pub(crate) struct Order {
     pub(crate) lasts: Duration,
     pub(crate) daemon: PathBuf,
     pub(crate) ctl: PathBuf,
+    /// Without the fence of conditional writes: to see that the checks notice.
+    pub(crate) unfenced: bool,
     /// An empty folder for all that the run leaves.
     pub(crate) folder: PathBuf,
 }
@@ -56,6 +60,7 @@ struct Run {
     /// What was in the bucket before.
     foreign: Listing,
     watcher: Watcher,
+    operator: Operator,
     report: Report,
 }
 
@@ -64,13 +69,22 @@ pub(crate) async fn run(order: Order) -> Result<Report> {
     let data = order.folder.join("data");
     std::fs::create_dir_all(&data).with_context(|| format!("create {}", data.display()))?;
     say("starting etcd, the S3 server and the writers");
-    let (program, folder) = (order.daemon.clone(), order.folder.clone());
-    let (stage, versions) = Stage::set(order.nodes, program, folder, LEASE, INTERVAL).await?;
+    let common = Common {
+        program: order.daemon.clone(),
+        folder: order.folder.clone(),
+        bucket: BUCKET.to_owned(),
+        lease: LEASE,
+        interval: INTERVAL,
+        shards: SHARDS,
+        unfenced: order.unfenced,
+    };
+    let (stage, versions) = Stage::set(order.nodes, &common).await?;
     let bucket = Bucket::open(&stage.store).await?;
     let foreign = bucket.put_foreign().await?;
     let watcher = Watcher::start(stage.watched());
+    let operator = Operator::start(order.ctl.clone(), stage.watched().etcd);
     let report = Report { seed: order.seed, nodes: order.nodes, ..Report::default() };
-    let mut run = Run { order, stage, versions, bucket, foreign, watcher, report };
+    let mut run = Run { order, stage, versions, bucket, foreign, watcher, operator, report };
     let tenants = Tenants::start(&data, DATABASES, run.order.seed)?;
 
     let outcome = async {
@@ -97,7 +111,7 @@ impl Run {
         }
         let start = SystemClock.monotonic();
         loop {
-            self.stage.nodes.iter_mut().try_for_each(crate::node::Node::supervise)?;
+            self.stage.nodes.iter_mut().try_for_each(Node::supervise)?;
             let seen = self.watcher.seen();
             let newest = check::newest(&self.versions.objects());
             let accounts = tenants.ledger().read();
@@ -136,7 +150,7 @@ impl Run {
         let mut open: BTreeMap<usize, Begun> = BTreeMap::new();
         let start = SystemClock.monotonic();
         while let Some(step) = steps.first().copied() {
-            self.stage.nodes.iter_mut().try_for_each(crate::node::Node::supervise)?;
+            self.stage.nodes.iter_mut().try_for_each(Node::supervise)?;
             if since(start) < step.at {
                 tokio::time::sleep(TICK).await;
                 continue;
@@ -162,7 +176,8 @@ impl Run {
         for node in &mut self.stage.nodes {
             node.store.set(link::Mode::Pass);
             node.etcd.iter().for_each(|link| link.set(link::Mode::Pass));
-            node.answers.set(fault_proxy::Fault::None).await?;
+            let always = node.always();
+            node.answers.set(always).await?;
             node.answers.release();
             node.free_scratch();
             if node.paused {
@@ -172,7 +187,7 @@ impl Run {
         let start = SystemClock.monotonic();
         say("all is healed");
         while !self.watcher.seen().all_owned(&shards()) || self.watcher.seen().at < start {
-            self.stage.nodes.iter_mut().try_for_each(crate::node::Node::supervise)?;
+            self.stage.nodes.iter_mut().try_for_each(Node::supervise)?;
             if since(start) > OWNED_WITHIN {
                 let claims = self.watcher.seen().claims;
                 let what = format!("after {OWNED_WITHIN:?} not every shard is owned: {claims:?}");
@@ -196,7 +211,7 @@ impl Run {
         let data = self.order.folder.join("data");
         let before = Snapshot::take(&data)?;
         loop {
-            self.stage.nodes.iter_mut().try_for_each(crate::node::Node::supervise)?;
+            self.stage.nodes.iter_mut().try_for_each(Node::supervise)?;
             let missing = check::all_is_stored(&self.versions.objects(), &accounts);
             if missing.is_empty() {
                 break;
@@ -240,12 +255,14 @@ impl Run {
         drop(recorder);
         let (objects, at_once) = block_in_place(|| self.versions.finish());
         let seen = block_in_place(|| self.watcher.finish());
+        let looked = block_in_place(|| self.operator.finish());
         let mut report = self.report;
         let violations = [
             at_once,
             seen.violations,
+            looked.violations,
             check::never_back(&objects),
-            check::always_conditional(&objects),
+            if self.order.unfenced { Vec::new() } else { check::always_conditional(&objects) },
             check::nothing_invented(&objects, accounts),
             check::bucket_is_as_written(&listing, &objects, &self.foreign),
             check::catalogs_agree(&catalogs, &listing, accounts),
@@ -265,6 +282,8 @@ impl Run {
         report.vanished = accounts.values().filter(|account| account.gone.is_some()).count();
         report.commits = accounts.values().map(|account| account.commits.len()).sum();
         (report.hand_overs, report.renewed) = (seen.hand_overs, seen.renewed);
+        (report.shown, report.not_shown) = (looked.well, looked.not_well);
+        (report.shown_within, report.ctl_said) = (looked.longest, looked.said);
         (report.looks, report.blind, report.compared) = (seen.looks, seen.blind, seen.compared);
         report.longest_unowned = seen.longest_unowned;
         Ok(report)

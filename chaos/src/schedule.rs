@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     LostAnswers { node: usize, every: u64 },
     /// A node's writes arrive late, after it has given up.
     LateWrites { node: usize },
+    /// A node is paused while its writes are under way, which arrive before it wakes.
+    StaleWriter { node: usize },
     /// Nobody reaches the store.
     StoreDown,
     /// The store's process stands still.
@@ -107,6 +109,7 @@ impl Fault {
             Self::StoreErrors { node, .. }
             | Self::LostAnswers { node, .. }
             | Self::LateWrites { node } => vec![Part::Answers(node)],
+            Self::StaleWriter { node } => vec![Part::Process(node), Part::Answers(node)],
             Self::StoreDown => (0..nodes).map(Part::StoreLink).chain([Part::Store]).collect(),
             Self::StoreFrozen => vec![Part::Store],
             Self::LeaderKilled
@@ -205,6 +208,8 @@ fn length(fault: Fault, terms: &Terms, random: &mut Random) -> Duration {
         // Takes as long as it takes.
         Fault::RollingRestart => 400,
         Fault::MemberRestarted { .. } => 10,
+        // Long enough for others to take over and write.
+        Fault::StaleWriter { .. } => random.between(250, 400),
         // Shorter than a lease, and longer.
         _ if random.below(3) == 0 => random.between(20, 80),
         _ => random.between(120, 400),
@@ -212,7 +217,7 @@ fn length(fault: Fault, terms: &Terms, random: &mut Random) -> Duration {
     terms.lease * u32::try_from(percent).unwrap_or(100) / 100
 }
 
-const KINDS: u32 = 23;
+const KINDS: u32 = 25;
 
 fn draw(kind: u32, terms: &Terms, random: &mut Random) -> Option<Fault> {
     let number = |random: &mut Random, end: usize| {
@@ -255,6 +260,7 @@ fn draw(kind: u32, terms: &Terms, random: &mut Random) -> Option<Fault> {
             let seconds = if random.below(2) == 0 { seconds } else { -seconds };
             Fault::ClockTurned { node, seconds }
         }
+        23 | 24 => Fault::StaleWriter { node },
         _ => return None,
     })
 }
@@ -299,8 +305,7 @@ mod tests {
             .iter()
             .map(|event| event.fault.kind())
             .collect();
-        // One number is drawn twice, another stands for two kinds.
-        assert_eq!(kinds.len(), 23, "{kinds:?}");
+        assert_eq!(kinds.len(), 24, "{kinds:?}");
     }
 
     #[test]

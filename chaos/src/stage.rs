@@ -2,8 +2,6 @@
 //! recorder, and nodes.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::task::block_in_place;
@@ -37,17 +35,11 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Starts the servers; makes the nodes, which do not run yet.
-    pub(crate) async fn set(
-        nodes: usize,
-        program: PathBuf,
-        folder: PathBuf,
-        lease: Duration,
-        interval: Duration,
-    ) -> Result<(Self, Versions)> {
+    pub(crate) async fn set(nodes: usize, common: &Common) -> Result<(Self, Versions)> {
         let store = block_in_place(SeaweedFs::start)?;
         store.create_bucket_named(BUCKET)?;
         let (recorder, records) = Recorder::start(store.port()).await?;
-        let versions = Versions::read(records, folder.join("evidence"));
+        let versions = Versions::read(records, common.folder.join("evidence"));
         let (mut ports, mut between) = (Vec::new(), Vec::new());
         for _ in 0..MEMBERS {
             let mut member = Ports::free();
@@ -59,12 +51,10 @@ impl Stage {
         let etcd = block_in_place(|| Etcd::start(&ports))?;
         let ids =
             block_in_place(|| (0..MEMBERS).map(|member| etcd.id(member)).collect::<Result<_>>());
-        let bucket = BUCKET.to_owned();
-        let common = Common { program, folder, bucket, lease, interval, shards: SHARDS };
         let clients: Vec<u16> = ports.iter().map(|ports| ports.client).collect();
         let mut all = Vec::new();
         for number in 0..nodes {
-            all.push(Node::new(number, &common, &clients, recorder.port()).await?);
+            all.push(Node::new(number, common, &clients, recorder.port()).await?);
         }
         let recorder = Some(recorder);
         Ok((Self { nodes: all, recorder, etcd, between, ids: ids?, store }, versions))

@@ -14,7 +14,9 @@
 
 mod bucket;
 mod daemon;
+mod fleet;
 mod proxy;
+mod recorded;
 mod run;
 mod turned_clock;
 mod unpack;
@@ -22,7 +24,9 @@ mod yard;
 
 pub use bucket::Bucket;
 pub use daemon::Daemon;
+pub use fleet::{Fleet, FleetNode, INTERVAL, LEASE, Owners, moved};
 pub use proxy::Proxy;
+pub use recorded::{Recorded, Written};
 pub use run::{DEADLINE, Ran, clean, eventually, program, run};
 pub use turned_clock::TurnedClock;
 pub use ultrasimple_testkit::mount::{Mount, is_root};

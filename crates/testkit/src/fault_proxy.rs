@@ -44,6 +44,9 @@ pub enum Fault {
     ChangeContent,
     /// Passed on; the answer comes so many milliseconds late.
     Delay(u64),
+    /// Passed on; where the server refuses a condition (412), the answer says that all is well. So a server
+    /// looks that ignores conditions.
+    HideRefusals,
     /// Taken in whole, and passed on at [`FaultProxy::release`], even if the client is gone by then: a
     /// request that the network delays.
     Hold,
@@ -344,6 +347,11 @@ async fn answer(
             head.set_length(body.len(), bodiless);
             client.stream.write_all(head.bytes()).await?;
             client.stream.write_all(body.as_bytes()).await?;
+        }
+        Fault::HideRefusals if head.status() == 412 => {
+            server.discard(framing).await?;
+            let answer = "HTTP/1.1 200 OK\r\nETag: \"00ff\"\r\nContent-Length: 0\r\n\r\n";
+            client.stream.write_all(answer.as_bytes()).await?;
         }
         Fault::ChangeContent => {
             let mut body = server.body(framing).await?;
