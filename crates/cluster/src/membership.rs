@@ -18,8 +18,8 @@ const REPORTS: usize = 1_024;
 pub struct Grant {
     /// Goes into the footer of each backup and into the catalog. Greater than that of any owner before.
     pub epoch: Epoch,
-    /// The epoch of the owner before this one, if it let go of the shard in order and nobody had it in between: if
-    /// the catalog is final and of that epoch, it says all there is.
+    /// The owner before this one let go of the shard in order, nobody had it in between, and it said: a catalog of
+    /// this epoch says all there is. (Of a node without etcd that holds only where it is marked as final, too.)
     pub handed_over_by: Option<Epoch>,
 }
 
@@ -53,8 +53,9 @@ pub enum Report {
         shard: ShardKey,
         /// Under which grant.
         epoch: Epoch,
-        /// Its catalog was written and is final.
-        is_final: bool,
+        /// The epoch of the catalog that says all there is, if one does: the one that this owner wrote last, or
+        /// found when it came and has added nothing to.
+        catalog: Option<Epoch>,
     },
     /// The bucket has something of a later owner.
     Fenced {
@@ -67,10 +68,11 @@ pub enum Report {
         /// What was found, for people.
         what: String,
     },
-    /// Whether the store works for this node, as far as it can tell.
-    Store {
-        /// It has failed for so long that others should take over, if it works for them.
-        works: bool,
+    /// Whether this node can do its work.
+    Fit {
+        /// Else the store has not worked for it for a while, or its file system hangs: others should take over, if
+        /// these work for them.
+        is_fit: bool,
     },
     /// This node ends: it gives all shards back.
     Leave,

@@ -1,6 +1,7 @@
 //! The volumes of a node, and which of them a database is on.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use crate::{InvalidName, ShardId, ShardKey, SourcePath, VolumeName, placement};
@@ -69,12 +70,17 @@ impl fmt::Display for Volume {
 /// Which shard of which of a node's volumes, as a small number: it means something only together with the
 /// [`Volumes`] that gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place(u32);
+pub struct Place(NonZeroU32);
 
 impl Place {
+    fn new(volume: usize, shards: u32, shard: ShardId) -> Option<Self> {
+        let index = u32::try_from(volume).ok()?.checked_mul(shards)?.checked_add(shard.0)?;
+        NonZeroU32::MIN.checked_add(index).map(Self)
+    }
+
     /// From 0 to [`Volumes::places`], exclusive.
     pub fn index(self) -> usize {
-        self.0 as usize
+        self.0.get() as usize - 1
     }
 }
 
@@ -139,20 +145,22 @@ impl Volumes {
     pub fn place(&self, path: &SourcePath) -> Option<Place> {
         let index = self.index_of(path)?;
         let shard = placement::shard_of(&self.all.get(index)?.name, path, self.shards);
-        Some(Place(u32::try_from(index).ok()? * self.shards + shard.0))
+        Place::new(index, self.shards, shard)
     }
 
     /// The shard that a place is.
     pub fn key(&self, place: Place) -> Option<ShardKey> {
-        let volume = self.all.get((place.0 / self.shards) as usize)?.name.clone();
-        Some(ShardKey { volume, shard: ShardId(place.0 % self.shards) })
+        let shards = self.shards as usize;
+        let volume = self.all.get(place.index() / shards)?.name.clone();
+        let shard = ShardId(u32::try_from(place.index() % shards).ok()?);
+        Some(ShardKey { volume, shard })
     }
 
     /// The place of a shard. `None` where its volume is none of these.
     pub fn place_of(&self, key: &ShardKey) -> Option<Place> {
         let index = self.all.iter().position(|volume| volume.name == key.volume)?;
         let is_shard = key.shard.0 < self.shards;
-        is_shard.then_some(Place(u32::try_from(index).ok()? * self.shards + key.shard.0))
+        is_shard.then(|| Place::new(index, self.shards, key.shard))?
     }
 
     /// All shards of all volumes.

@@ -1,11 +1,12 @@
 //! Backing up one database: capture → check → compress → put. Plan, act, record, recover.
 //!
-//! Owns the order of these steps and what each way of failing means. Does not own what is remembered of
-//! the outcome (the shard owner does) or how many run at once (the uploader does). Dropping the future
+//! Owns the order of these steps and what each way of failing means; what becomes of a capture is decided in
+//! `send.rs`. Does not own what is remembered of the outcome (the shard owner does) or how many run at once (the uploader does). Dropping the future
 //! gives the attempt up: nothing half-done is left in the store.
 
 mod memory;
 mod put;
+pub(crate) mod send;
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,17 +14,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use ultrasimple_core::catalog::{Newest, StoredBackup};
 use ultrasimple_core::footer::{ContentHasher, FooterFields};
 use ultrasimple_core::key::KeyStem;
 use ultrasimple_core::pattern::PatternSet;
 use ultrasimple_core::template::{PathTemplate, Setting};
 use ultrasimple_core::{
     CheckLevel, Clock, ContentHash, Epoch, FingerprintDigest, Footer, Hour, NodeName, SourcePath,
-    VolumeName, object, placement,
+    VolumeName, Volumes, object, placement,
 };
 use ultrasimple_sqlite::{Capture, CaptureError, Capturer, Image, filesystem_kind, timestamp_tick};
-use ultrasimple_store::{ETag, FetchError, Store, inventory};
+use ultrasimple_store::Store;
 
 use crate::dry_run::{DryRunAction, DryRunLine};
 use crate::scan::{DatabaseId, Table};
@@ -32,17 +32,15 @@ use crate::statistics::Counters;
 
 pub(crate) use memory::MemoryBudget;
 pub use memory::memory_per_stream;
-use put::Put;
+use send::{Sending, put_of};
 
 /// What all uploads share.
 pub(crate) struct Workshop {
     pub(crate) table: Arc<RwLock<Table>>,
     pub(crate) patterns: PatternSet,
     pub(crate) template: PathTemplate,
-    pub(crate) volume: VolumeName,
+    pub(crate) volumes: Volumes,
     pub(crate) node: NodeName,
-    pub(crate) epoch: Epoch,
-    pub(crate) shards: u32,
     pub(crate) check: CheckLevel,
     pub(crate) capturer: Arc<Capturer>,
     pub(crate) store: Arc<dyn Store>,
@@ -54,15 +52,15 @@ pub(crate) struct Workshop {
 }
 
 /// What the capture of a database gave, ready to be sent.
-struct Prepared {
-    digest: FingerprintDigest,
-    settled: bool,
-    content: ContentHash,
-    fields: FooterFields,
-    body: PreparedBody,
+pub(crate) struct Prepared {
+    pub(crate) digest: FingerprintDigest,
+    pub(crate) settled: bool,
+    pub(crate) content: ContentHash,
+    pub(crate) fields: FooterFields,
+    pub(crate) body: PreparedBody,
 }
 
-enum PreparedBody {
+pub(crate) enum PreparedBody {
     /// The object, whole.
     Object(Bytes, Box<Footer>),
     /// The image is in scratch; the object is made while it is sent.
@@ -74,6 +72,7 @@ enum PreparedBody {
 pub(crate) struct Target {
     /// As the pattern found it: what the footer says.
     pub(crate) path: SourcePath,
+    volume: VolumeName,
     /// Where it is, symbolic links resolved.
     real: PathBuf,
     pub(crate) stem: KeyStem,
@@ -107,6 +106,7 @@ impl Workshop {
     pub(crate) async fn back_up(
         self: &Arc<Self>,
         id: DatabaseId,
+        epoch: Epoch,
         last: Option<LastBackup>,
         unsure_since: Option<Hour>,
     ) -> Result<Attempt, Stop> {
@@ -117,17 +117,17 @@ impl Workshop {
         };
         // Where the bucket may have later ones, the content of the last one that is known proves nothing yet.
         let sure = last.as_ref().filter(|_| unsure_since.is_none());
-        match self.prepare(&target, sure).await {
+        match self.prepare(&target, epoch, sure).await {
             Ok((prepared, _memory)) => {
-                match self.stored_before(&target, &prepared, last.as_ref(), unsure_since).await {
-                    Ok(Before::Other) => self.put(&target, prepared, last).await,
-                    Ok(Before::Last) => {
-                        let Prepared { digest, settled, .. } = prepared;
-                        Ok(Attempt::unsent(Outcome::Unchanged { digest, settled }))
-                    }
-                    Ok(Before::Unknown(backup)) => Ok(self.adopt(&prepared, backup)),
-                    Err(failure) => Ok(Attempt::unsent(Outcome::Failed(failure))),
-                }
+                let sending = Sending {
+                    store: &*self.store,
+                    clock: &*self.clock,
+                    counters: &self.counters,
+                    stem: &target.stem,
+                    last,
+                    unsure_since,
+                };
+                sending.run(prepared).await
             }
             Err(unprepared) => Ok(Attempt::unsent(unprepared.into())),
         }
@@ -147,12 +147,12 @@ impl Workshop {
             Ok(None) => return fail(None, vanished()),
             Err(failure) => return fail(None, failure),
         };
-        let (prepared, _memory) = match self.prepare(&target, None).await {
+        let (prepared, _memory) = match self.prepare(&target, Epoch::default(), None).await {
             Ok(prepared) => prepared,
             Err(Unprepared::Failed(failure)) => return fail(None, failure),
             Err(_) => return fail(None, vanished()),
         };
-        let put = self.put_of(&target, &prepared, None);
+        let put = put_of(&*self.store, &target.stem, &prepared, None);
         let key = Some(put.key.clone());
         match put.look_ahead(&prepared.body).await {
             Ok(put::Ahead::Same) => DryRunLine {
@@ -169,17 +169,6 @@ impl Workshop {
         }
     }
 
-    fn put_of(&self, target: &Target, prepared: &Prepared, expected: Option<ETag>) -> Put<'_> {
-        let hour = Hour::of(prepared.fields.captured_at);
-        Put {
-            store: &*self.store,
-            key: target.stem.at(hour).object_key(),
-            fields: prepared.fields.clone(),
-            content: prepared.content,
-            expected,
-        }
-    }
-
     /// Where a database is and what its key is. `None` when it is no longer known.
     pub(crate) fn target(&self, id: DatabaseId) -> Result<Option<Target>, Failure> {
         let (path, is_link, sharing) = {
@@ -189,9 +178,13 @@ impl Workshop {
                 table.sharing_key(id).into_iter().filter_map(|id| table.path(id)).collect();
             (path, is_link, sharing)
         };
+        let Some(volume) = self.volumes.of(&path).map(|volume| volume.name.clone()) else {
+            let reason = "it is on none of the volumes: see -volume".to_owned();
+            return Err(Failure { kind: "volume", reason });
+        };
         let setting = Setting {
             patterns: &self.patterns,
-            volume: &self.volume,
+            volume: &volume,
             node: &self.node,
             max_key_bytes: self.store.max_key_bytes(),
         };
@@ -210,13 +203,14 @@ impl Workshop {
             kind: "link",
             reason: format!("its symbolic link cannot be resolved: {error}"),
         })?;
-        Ok(Some(Target { path, real, stem }))
+        Ok(Some(Target { path, volume, real, stem }))
     }
 
     /// Captures and compresses, within the memory budget.
     async fn prepare(
         self: &Arc<Self>,
         target: &Arc<Target>,
+        epoch: Epoch,
         last: Option<&LastBackup>,
     ) -> Result<(Prepared, OwnedSemaphorePermit), Unprepared> {
         let content = last.map(|last| last.content);
@@ -226,7 +220,7 @@ impl Workshop {
         let at_once = move |workshop: &Self, target: &Target| {
             let need = workshop.memory.need(size_bound(&target.real));
             let Some(memory) = workshop.memory.take_now(need) else { return Ok(Err(need)) };
-            let prepared = workshop.capture(target, need.largest_image(), content)?;
+            let prepared = workshop.capture(target, epoch, need.largest_image(), content)?;
             Ok(Ok((prepared, memory)))
         };
         let need = match self.blocking(target, at_once).await? {
@@ -238,7 +232,7 @@ impl Workshop {
         let memory = self.memory.take(need).await.ok_or_else(stopping)?;
         let _turn = self.captures.acquire().await.map_err(|_| stopping())?;
         let work = move |workshop: &Self, target: &Target| {
-            workshop.capture(target, need.largest_image(), content)
+            workshop.capture(target, epoch, need.largest_image(), content)
         };
         Ok((self.blocking(target, work).await?, memory))
     }
@@ -263,6 +257,7 @@ impl Workshop {
     fn capture(
         &self,
         target: &Target,
+        epoch: Epoch,
         memory_limit: u64,
         last: Option<ContentHash>,
     ) -> Result<Prepared, Unprepared> {
@@ -280,13 +275,13 @@ impl Workshop {
         let settled = is_settled(&target.real, &fingerprint, captured_at);
         let unchanged = |content| (last == Some(content)).then_some((digest, settled));
         let fields = FooterFields {
-            volume: self.volume.clone(),
+            volume: target.volume.clone(),
             path: target.path.clone(),
-            shard: placement::shard_of(&self.volume, &target.path, self.shards),
+            shard: placement::shard_of(&target.volume, &target.path, self.volumes.shards()),
             mode,
             captured_at,
             node: self.node.clone(),
-            epoch: self.epoch,
+            epoch,
             check,
         };
         let io = |error: &dyn std::fmt::Display| {
@@ -312,106 +307,6 @@ impl Workshop {
         };
         Ok(Prepared { digest, settled, content, fields, body })
     }
-
-    async fn put(
-        self: &Arc<Self>,
-        target: &Target,
-        prepared: Prepared,
-        last: Option<LastBackup>,
-    ) -> Result<Attempt, Stop> {
-        let hour = Hour::of(prepared.fields.captured_at);
-        let damage: Option<Box<str>> = match &prepared.fields.check {
-            ultrasimple_core::CheckResult::Failed(found) => Some(found.as_str().into()),
-            _ => None,
-        };
-        if let Some(last) = last.as_ref().filter(|last| last.hour > hour) {
-            let failure = put::clock_set_back(last.hour, prepared.fields.captured_at);
-            return Ok(Attempt::unsent(Outcome::Failed(failure)));
-        }
-        let here = last.filter(|last| last.hour == hour);
-        if damage.is_some() && here.as_ref().is_some_and(|last| last.damage.is_none()) {
-            let failure = put::would_replace_good(damage.as_deref());
-            return Ok(Attempt::unsent(Outcome::Failed(failure)));
-        }
-        let put = self.put_of(target, &prepared, here.map(|last| last.etag));
-        let Prepared { digest, settled, body, .. } = prepared;
-        let backup = match put.run(body).await {
-            Ok(done) => {
-                match done.sent_bytes {
-                    0 => self.counters.unchanged(),
-                    bytes => self.counters.stored(bytes),
-                }
-                done.backup
-            }
-            Err(put::PutError::Failed(failure)) => {
-                return Ok(Attempt { outcome: Outcome::Failed(failure), sent: true });
-            }
-            Err(put::PutError::Fenced(footer)) => return Err(Stop::Fenced(*footer)),
-        };
-        let at = self.clock.monotonic();
-        Ok(Attempt { outcome: Outcome::Stored { digest, settled, backup, at }, sent: true })
-    }
-
-    /// Where an owner before this one ended before it could tell what it had stored: looks whether the newest
-    /// backup in the bucket has this content already.
-    async fn stored_before(
-        &self,
-        target: &Target,
-        prepared: &Prepared,
-        last: Option<&LastBackup>,
-        since: Option<Hour>,
-    ) -> Result<Before, Failure> {
-        let hour = Hour::of(prepared.fields.captured_at);
-        let last = last.filter(|last| last.content == prepared.content);
-        // In its own hour, the condition of the write finds what is there.
-        let Some(since) = since.filter(|&since| since != hour || last.is_some()) else {
-            return Ok(Before::Other);
-        };
-        let listed = inventory::of_database(&*self.store, &target.stem).await;
-        let listed = listed.map_err(|error| put::store_failure(&error))?;
-        let Some(newest) = listed.first() else { return Ok(Before::Other) };
-        if last.is_some_and(|last| (last.hour, &last.etag) == (newest.key.hour, &newest.etag)) {
-            return Ok(Before::Last);
-        }
-        if newest.key.hour > hour {
-            return Err(put::clock_set_back(newest.key.hour, prepared.fields.captured_at));
-        }
-        if newest.key.hour == hour || newest.key.hour < since {
-            return Ok(Before::Other);
-        }
-        let found = match ultrasimple_store::footer(&*self.store, &newest.key.object_key()).await {
-            Ok((footer, info)) => Some((footer, info)),
-            Err(FetchError::Store(error)) => return Err(put::store_failure(&error)),
-            // What cannot be read is no backup of this content.
-            Err(_) => None,
-        };
-        let fields = &prepared.fields;
-        let same = found.filter(|(footer, _)| {
-            let is_ours = (&footer.volume, &footer.path) == (&fields.volume, &fields.path);
-            is_ours && footer.blake3 == prepared.content && footer.check == fields.check
-        });
-        Ok(same.map_or(Before::Other, |(footer, info)| {
-            let newest = Newest::of(&footer);
-            Before::Unknown(StoredBackup { bytes: info.size, etag: info.etag, newest })
-        }))
-    }
-
-    fn adopt(&self, prepared: &Prepared, backup: StoredBackup) -> Attempt {
-        self.counters.unchanged();
-        let Prepared { digest, settled, .. } = *prepared;
-        let at = self.clock.monotonic();
-        Attempt::unsent(Outcome::Stored { digest, settled, backup, at })
-    }
-}
-
-/// What the newest backup in the bucket is, where the owner cannot be sure.
-enum Before {
-    /// None, or another content.
-    Other,
-    /// The last one that the owner knows, and this content.
-    Last,
-    /// One that the owner did not know, and this content.
-    Unknown(StoredBackup),
 }
 
 /// Why there is nothing to send.

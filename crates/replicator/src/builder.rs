@@ -8,7 +8,7 @@ use ultrasimple_core::config::{InvalidVerifyPercent, KeepSettings, VerifyPercent
 use ultrasimple_core::pattern::{InvalidPattern, Pattern, PatternSet};
 use ultrasimple_core::retention::{DEFAULT_RETENTION_DAYS, InvalidRetention, Keep, RetentionRules};
 use ultrasimple_core::template::{InvalidTemplate, PathTemplate};
-use ultrasimple_core::{CheckLevel, Clock, NodeName, SystemClock, VolumeName};
+use ultrasimple_core::{CheckLevel, Clock, NodeName, SystemClock, VolumeName, Volumes};
 use ultrasimple_store::Store;
 
 use crate::{Replicator, ReplicatorOptions, StartError};
@@ -213,14 +213,13 @@ impl ReplicatorBuilder {
         };
         let keep = self.keep_settings()?;
         let options = ReplicatorOptions {
-            volume: self.volume.parse::<VolumeName>()?,
+            volumes: Volumes::one(self.volume.parse::<VolumeName>()?, self.shards),
             node: self.node.parse::<NodeName>()?,
             patterns: PatternSet::new(parse(&self.patterns)?, parse(&self.excludes)?),
             template: match &self.template {
                 Some(template) => PathTemplate::parse(template)?,
                 None => PathTemplate::standard(),
             },
-            shards: self.shards,
             concurrent: self.concurrent,
             memory_budget: self.memory_budget,
             check: self.check,

@@ -65,6 +65,11 @@ impl Ended {
         let failed = matches!(outcome, Outcome::Failed(_));
         Self { store: StoreSays::of(outcome), failed, sent }
     }
+
+    /// Whether the store was to blame.
+    pub(crate) fn is_the_stores_failure(self) -> bool {
+        self.store == StoreSays::Broken
+    }
 }
 
 /// What an upload told about the store.
@@ -160,6 +165,18 @@ impl<O> Dispatcher<O> {
         self.arrivals += 1;
         let order = Reverse((offer.since, self.arrivals));
         self.first.push(Queued { order, owner, offer });
+    }
+
+    /// Takes out what waits of some owners.
+    pub(crate) fn withdraw(&mut self, is_theirs: impl Fn(&O) -> bool) -> Vec<(O, DatabaseId)> {
+        let first = std::mem::take(&mut self.first).into_iter();
+        let (out, stay): (Vec<_>, Vec<_>) = first.partition(|queued| is_theirs(&queued.owner));
+        self.first = stay.into();
+        let second = std::mem::take(&mut self.second).into_iter();
+        let (later, stay): (Vec<_>, Vec<_>) = second.partition(|(owner, _)| is_theirs(owner));
+        self.second = stay.into();
+        let out = out.into_iter().map(|queued| (queued.owner, queued.offer));
+        out.chain(later).map(|(owner, offer)| (owner, offer.id)).collect()
     }
 
     /// A cycle begins: what did not work may work again.

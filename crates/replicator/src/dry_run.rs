@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
-use ultrasimple_core::{Epoch, ObjectKey, SourcePath};
+use ultrasimple_core::{ObjectKey, SourcePath};
 
-use crate::node::Halt;
 use crate::statistics::{Counters, CycleReport};
-use crate::tree::Plan;
+use crate::tree::scanner_and_workshop;
 use crate::{CycleError, Replicator, RunError};
 
 /// What would be done with one database, and why.
@@ -64,18 +63,9 @@ impl Replicator {
         mut print: impl FnMut(DryRunLine),
     ) -> Result<CycleReport, RunError> {
         let start = self.clock.monotonic();
-        let plan = Plan {
-            options: self.options.clone(),
-            store: Arc::clone(&self.store),
-            clock: Arc::clone(&self.clock),
-            capturer: Arc::clone(&self.capturer),
-            counters: Arc::new(Counters::default()),
-            budget: Arc::default(),
-            epoch: Epoch::default(),
-            is_new: true,
-            halt: Halt::default(),
-        };
-        let (scanner, workshop) = plan.scanner_and_workshop();
+        let Self { options, store, clock, capturer, .. } = self;
+        let counters = Arc::new(Counters::default());
+        let (scanner, workshop) = scanner_and_workshop(options, store, clock, capturer, &counters);
         let scanned = tokio::task::spawn_blocking(move || scanner.scan_once()).await;
         let scanned = scanned.map_err(|error| CycleError::Scan(error.to_string()))?;
         let found = scanned.map_err(CycleError::Scan)?;

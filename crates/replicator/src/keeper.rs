@@ -1,8 +1,8 @@
 //! The actor that tends the shards in the background: catalogs, retention, verification, and the daily
 //! comparison of the bucket with the catalogs.
 //!
-//! One round at a time, a few shards at once; what is due in each its owner knows. A round that is in the way of
-//! the end is given up: what it had not done is done by the next start. Called by the cycle.
+//! One round at a time, a few shards at once; what is due in each its owner knows. What is under way in a shard
+//! that is given back is given up: the next owner does it. Called by the cycle, and by the steward for the last word.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,23 +10,21 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
-use tokio_util::sync::CancellationToken;
+use ultrasimple_cluster::Membership;
 use ultrasimple_core::catalog::Edit;
-use ultrasimple_core::{ShardId, ShardKey, Timestamp, VolumeName};
+use ultrasimple_core::{Place, ShardKey, Timestamp, Volumes};
 use ultrasimple_keeper::reconcile::{Budget, Pass, ReconcileReport};
-use ultrasimple_keeper::{Author, UpdateError, catalogs};
+use ultrasimple_keeper::{UpdateError, catalogs};
 use ultrasimple_store::StoreError;
 
 use crate::CycleError;
 use crate::agenda::Due;
-use crate::node::Halt;
+use crate::roster::Roster;
 use crate::shard_owner::{Ask, ShardOwner};
 use crate::tending::{TendError, Tender};
 
 /// Shards tended at once: each holds one catalog in memory.
 const AT_ONCE: usize = 4;
-/// Shards whose catalogs are written at once at the end, when there is little time.
-const AT_ONCE_AT_THE_END: usize = 32;
 /// The time between two rounds.
 const ROUND: Duration = Duration::from_secs(15);
 /// The time between two comparisons, and in which a budget of requests is to do.
@@ -37,9 +35,9 @@ const HOUR: Duration = Duration::from_hours(1);
 /// What the keeper needs.
 pub(crate) struct Arguments {
     pub(crate) tender: Arc<Tender>,
-    pub(crate) volume: VolumeName,
-    pub(crate) owners: Vec<ShardOwner>,
-    pub(crate) halt: Halt,
+    pub(crate) volumes: Volumes,
+    pub(crate) roster: Roster,
+    pub(crate) membership: Membership,
 }
 
 /// A handle to the keeper.
@@ -47,7 +45,6 @@ pub(crate) struct Arguments {
 pub(crate) struct Keeper {
     actor: ActorRef<Message>,
     busy: Arc<AtomicBool>,
-    hurry: CancellationToken,
 }
 
 enum Message {
@@ -55,8 +52,6 @@ enum Message {
     Tick(Option<Timestamp>),
     /// The only cycle has ended: do what is due at once.
     Once(RpcReplyPort<()>),
-    /// The end: write what the catalogs do not say yet.
-    Finish(RpcReplyPort<()>),
     /// Tells when all before it is done.
     #[cfg(test)]
     Idle(RpcReplyPort<()>),
@@ -67,10 +62,10 @@ impl Keeper {
         arguments: Arguments,
         supervisor: ActorCell,
     ) -> Result<Self, SpawnErr> {
-        let (busy, hurry) = (Arc::new(AtomicBool::new(false)), CancellationToken::new());
-        let actor = KeeperActor { busy: Arc::clone(&busy), hurry: hurry.clone() };
+        let busy = Arc::new(AtomicBool::new(false));
+        let actor = KeeperActor { busy: Arc::clone(&busy) };
         let (actor, _) = Actor::spawn_linked(None, actor, arguments, supervisor).await?;
-        Ok(Self { actor, busy, hurry })
+        Ok(Self { actor, busy })
     }
 
     pub(crate) fn cell(&self) -> ActorCell {
@@ -95,17 +90,10 @@ impl Keeper {
     pub(crate) async fn idle(&self) {
         self.actor.call(Message::Idle, None).await.unwrap();
     }
-
-    /// Gives up what is under way and writes what the catalogs do not say yet.
-    pub(crate) async fn finish(&self) -> Result<(), CycleError> {
-        self.hurry.cancel();
-        crate::node::answer(self.actor.call(Message::Finish, None).await, "the keeper")
-    }
 }
 
 struct KeeperActor {
     busy: Arc<AtomicBool>,
-    hurry: CancellationToken,
 }
 
 struct State {
@@ -149,62 +137,70 @@ impl Actor for KeeperActor {
                 let now = state.arguments.tender.clock.monotonic();
                 if state.round.is_none_or(|round| now.saturating_sub(round) >= ROUND) {
                     state.round = Some(now);
-                    let round = async {
-                        state.arguments.round(Ask::Due, false, AT_ONCE).await;
-                        state.compare(reconciled_at, now).await;
-                    };
-                    tokio::select! {
-                        biased;
-                        () = self.hurry.cancelled() => {}
-                        () = round => {}
-                    }
+                    state.arguments.round(Ask::Due).await;
+                    state.compare(reconciled_at, now).await;
                 }
                 self.busy.store(false, Ordering::Release);
             }
             Message::Once(reply) => {
-                tokio::select! {
-                    biased;
-                    () = self.hurry.cancelled() => {}
-                    () = state.arguments.round(Ask::Once, true, AT_ONCE) => {}
-                }
+                state.arguments.round(Ask::Once).await;
                 let _ = reply.send(());
             }
             #[cfg(test)]
             Message::Idle(reply) => reply.send(()).unwrap(),
-            Message::Finish(reply) => {
-                state.arguments.round(Ask::Write, true, AT_ONCE_AT_THE_END).await;
-                let _ = reply.send(());
-            }
         }
         Ok(())
     }
 }
 
 impl Arguments {
+    /// The first shard of the first volume, if it is this node's: whoever has it compares the bucket with the
+    /// catalogs.
+    fn first_shard(&self) -> Option<ShardKey> {
+        let first = self.volumes.keys().next()?;
+        let place: Place = self.volumes.place_of(&first)?;
+        self.roster.get(place).map(|_| first)
+    }
+
     /// Tends all shards in which something is due.
-    async fn round(&self, ask: Ask, is_final: bool, at_once: usize) {
-        let owners = stream::iter(self.owners.clone());
-        owners
-            .for_each_concurrent(at_once, |owner| async move {
-                self.tend(&owner, ask, is_final).await;
+    async fn round(&self, ask: Ask) {
+        let ready = stream::iter(self.roster.ready());
+        ready
+            .for_each_concurrent(AT_ONCE, |(_, entry)| async move {
+                tend(&self.tender, &self.membership, &entry.owner, ask).await;
             })
             .await;
     }
+}
 
-    async fn tend(&self, owner: &ShardOwner, ask: Ask, is_final: bool) {
-        // An owner that is gone takes the whole tree with it.
-        let Ok(Some(job)) = owner.begin_tending(ask).await else { return };
-        let key = job.key.object_key();
-        match self.tender.tend(job, is_final).await {
-            Ok(tended) => owner.end_tending(Some(tended)),
-            Err(error) => {
-                owner.end_tending(None);
-                self.tender.counters.catalog_failed();
-                if let TendError::Catalog(UpdateError::Fenced { node, epoch }) = &error {
-                    self.halt.fenced_by_catalog(&key, node, *epoch);
-                } else {
-                    tracing::warn!(%key, %error, "{key} could not be tended, and will be again: {error}");
-                }
+/// Does in one shard what is due, or what is asked for. Given up when the shard is given back, unless it is that
+/// for which it is done.
+pub(crate) async fn tend(tender: &Tender, membership: &Membership, owner: &ShardOwner, ask: Ask) {
+    // An owner that is gone takes the whole tree with it.
+    let Ok(Some(job)) = owner.begin_tending(ask).await else { return };
+    let key = job.key.object_key();
+    let is_final = matches!(ask, Ask::Final | Ask::Once);
+    let tended = tokio::select! {
+        biased;
+        () = owner.seat().abort.cancelled() => return owner.end_tending(None),
+        () = owner.seat().retire.cancelled(), if ask != Ask::Final => {
+            return owner.end_tending(None);
+        }
+        tended = tender.tend(job, is_final) => tended,
+    };
+    match tended {
+        Ok(tended) => owner.end_tending(Some(tended)),
+        Err(error) => {
+            owner.end_tending(None);
+            tender.counters.catalog_failed();
+            if let TendError::Catalog(UpdateError::Fenced { node, epoch }) = &error {
+                let what = format!(
+                    "a later daemon writes to this bucket: node {node} with epoch {epoch} wrote {key}; this \
+                     one stops, so that the two do not overwrite each other"
+                );
+                membership.report(owner.fenced(*epoch, what)).await;
+            } else {
+                tracing::warn!(%key, %error, "{key} could not be tended, and will be again: {error}");
             }
         }
     }
@@ -215,7 +211,9 @@ impl State {
     async fn compare(&mut self, reconciled_at: Option<Timestamp>, now: Duration) {
         let tender = &self.arguments.tender;
         let per_day = tender.settings.reconcile_requests;
-        if per_day == 0 {
+        // One node of all does it.
+        if per_day == 0 || self.arguments.first_shard().is_none() {
+            self.comparison = Comparison::default();
             return;
         }
         let next = *self.comparison.next.get_or_insert_with(|| {
@@ -253,14 +251,14 @@ impl State {
             Some(pass) => pass,
             None => Pass::begin(store, tender.clock.now(), budget).await?,
         };
-        let done = pass.go_on(store, &tender.author(false), budget).await;
+        let done = pass.go_on(store, &tender.author(None, false), budget).await;
         self.comparison.pass = Some(pass);
         done
     }
 
     /// Says what was found, has the owners of what changed look again, and notes in one catalog that it was done.
     async fn tell(&self, report: &ReconcileReport) {
-        let Arguments { tender, volume, owners, .. } = &self.arguments;
+        let Arguments { tender, volumes, roster, membership } = &self.arguments;
         tender.counters.reconciled(report);
         let ReconcileReport { found, missing, foreign, changed, failed } = report;
         let (found, missing, foreign) = (found.len(), missing.len(), foreign.len());
@@ -285,21 +283,17 @@ impl State {
             let key = key.object_key();
             tracing::warn!(%key, "{key} could not be mended: {why}");
         }
-        for ShardKey { shard, .. } in changed.iter().filter(|key| key.volume == *volume) {
-            if let Some(owner) = owners.get(shard.0 as usize) {
-                self.arguments.tend(owner, Ask::Look, false).await;
+        for key in changed {
+            let place = volumes.place_of(key);
+            if let Some(entry) = place.and_then(|place| roster.get(place)) {
+                tend(tender, membership, &entry.owner, Ask::Look).await;
             }
         }
-        let first = match catalogs::list(&*tender.store, Some(volume)).await {
-            Ok(keys) => keys.into_iter().next(),
-            Err(_) => None,
-        };
-        let shard = first.map_or(ShardId(0), |key| key.shard);
-        let key = ShardKey { volume: volume.clone(), shard };
+        let Some(first) = self.arguments.first_shard() else { return };
         let edit = [Edit::ReconciledAt(tender.clock.now())];
         // Not as its owner, to whom what was stored meanwhile is to be told.
-        let author = Author { epoch: None, ..tender.author(false) };
-        let noted = catalogs::update(&*tender.store, &key, &author, &edit).await;
+        let author = tender.author(None, false);
+        let noted = catalogs::update(&*tender.store, &first, &author, &edit).await;
         if let Err(error) = noted {
             tracing::warn!(%error, "That the bucket was compared could not be noted: {error}");
         }
@@ -315,7 +309,7 @@ impl Ask {
             Self::Once => {
                 (write || due.prune).then_some(Due { write, prune: due.prune, verify: 0 })
             }
-            Self::Write => write.then_some(Due { write, ..Due::default() }),
+            Self::Final => write.then_some(Due { write, ..Due::default() }),
             Self::Look => Some(Due { write, ..Due::default() }),
         }
     }

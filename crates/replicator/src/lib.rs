@@ -6,7 +6,7 @@
 //! ```
 //!
 //! [`Replicator`] is the front door, [`ReplicatorBuilder`] the short way in. The actors are in `node.rs`
-//! (who supervises whom) and `tree.rs` (the cycle); decisions without I/O are in `shard.rs`,
+//! (who supervises whom), `tree.rs` (the cycle) and `steward.rs` (shards come and go); decisions without I/O are in `shard.rs`,
 //! `dispatch.rs`, `flow.rs`, `budget.rs`, `conflict.rs` and `bill.rs`; the way of one backup is in `backup.rs`.
 
 mod agenda;
@@ -19,20 +19,27 @@ mod dispatch;
 mod dry_run;
 mod epoch;
 mod flow;
+mod health;
 mod heap;
 mod held;
 mod keeper;
 mod keeping;
+mod leash;
 mod ledger;
 mod node;
 mod options;
 mod recall;
 mod replicator;
+mod roster;
 mod scan;
 mod scanner;
 mod shard;
 mod shard_owner;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod statistics;
+mod steward;
 mod tending;
 mod tree;
 mod uploader;
@@ -47,7 +54,7 @@ pub use dry_run::{DryRunAction, DryRunLine};
 pub use epoch::{Taken, random_name, take};
 pub use keeping::{Keeping, Kept};
 pub use options::ReplicatorOptions;
-pub use replicator::Replicator;
+pub use replicator::{Replicator, ShardName, ShardStatus};
 pub use statistics::{CycleReport, Statistics};
 
 /// Why a replicator cannot start.

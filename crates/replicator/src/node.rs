@@ -3,8 +3,9 @@
 //! ```text
 //! Node ─┬─ Scanner                       one; what the last scan saw
 //!       ├─ Uploader ── uploads (tasks)   one; the queue, and what is in flight
-//!       ├─ ShardOwner × shards           what is known of each database
-//!       └─ Keeper                        one; catalogs, retention, verification
+//!       ├─ Keeper                        one; catalogs, retention, verification
+//!       ├─ Steward                       one; which shards are this node's
+//!       └─ ShardOwner × its shards       what is known of each database
 //! ```
 //!
 //! They know of each other, so they live and die together: when one fails, all are stopped and made
@@ -15,19 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ractor::rpc::CallResult;
-use ractor::{
-    Actor, ActorCell, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort, SpawnErr,
-    SupervisionEvent,
-};
+use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort, SupervisionEvent};
 use tokio_util::sync::CancellationToken;
-use ultrasimple_core::{Epoch, Footer, NodeName, ObjectKey, ShardId};
 
-use crate::keeper::Keeper;
-use crate::recall::Recall;
-use crate::scanner::Scanner;
-use crate::shard_owner::ShardOwner;
 use crate::tree::{Plan, Tree};
-use crate::uploader::Uploader;
 use crate::{CycleError, StartError};
 
 /// How long the supervisor may take to answer; making the actors anew included.
@@ -44,23 +36,6 @@ pub(crate) struct Halt {
 }
 
 impl Halt {
-    /// Another daemon with a later epoch writes to the bucket.
-    pub(crate) fn fenced(&self, theirs: &Footer) {
-        self.set(format!(
-            "a later daemon writes to this bucket: node {} with epoch {} stored a backup of {} at {}; \
-             this one stops, so that the two do not overwrite each other",
-            theirs.node, theirs.epoch, theirs.path, theirs.captured_at
-        ));
-    }
-
-    /// Another daemon with a later epoch has written a catalog.
-    pub(crate) fn fenced_by_catalog(&self, key: &ObjectKey, node: &NodeName, epoch: Epoch) {
-        self.set(format!(
-            "a later daemon writes to this bucket: node {node} with epoch {epoch} wrote {key}; this one \
-             stops, so that the two do not overwrite each other"
-        ));
-    }
-
     fn set(&self, why: String) {
         let mut reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
         reason.get_or_insert(why);
@@ -132,7 +107,7 @@ impl Actor for NodeActor {
         myself: ActorRef<Message>,
         plan: Plan,
     ) -> Result<State, ActorProcessingErr> {
-        let tree = Arc::new(grow(&plan, myself.get_cell()).await?);
+        let tree = Arc::new(plan.grow(myself.get_cell()).await?);
         Ok(State { plan, tree, restarts: Vec::new() })
     }
 
@@ -173,33 +148,11 @@ impl Actor for NodeActor {
         state.tree.abort();
         state.tree.kill();
         // Something may have been stored by now.
-        state.plan.is_new = false;
-        match grow(&state.plan, myself.get_cell()).await {
+        (state.plan.is_new, state.plan.is_second_life) = (false, true);
+        match state.plan.grow(myself.get_cell()).await {
             Ok(tree) => state.tree = Arc::new(tree),
             Err(error) => state.plan.halt.set(format!("its actors cannot be made anew: {error}")),
         }
         Ok(())
     }
-}
-
-/// Makes the actors, each knowing those it talks to.
-async fn grow(plan: &Plan, supervisor: ActorCell) -> Result<Tree, SpawnErr> {
-    let abort = CancellationToken::new();
-    let (scanner, workshop) = plan.scanner_and_workshop();
-    let table = Arc::clone(&workshop.table);
-    let uploader =
-        Uploader::spawn(plan.uploader(workshop, abort.clone()), supervisor.clone()).await?;
-    let scanner = Scanner::spawn(scanner, supervisor.clone()).await?;
-    let mut owners = Vec::with_capacity(plan.options.shards as usize);
-    let namer = Arc::new(plan.namer());
-    for shard in 0..plan.options.shards {
-        let (uploader, namer) = (uploader.clone(), Arc::clone(&namer));
-        let arguments = plan.owner(ShardId(shard), uploader, Arc::clone(&table), namer);
-        owners.push(ShardOwner::spawn(arguments, supervisor.clone()).await?);
-    }
-    let keeper = plan.keeper(owners.clone());
-    let tender = Arc::clone(&keeper.tender);
-    let keeper = Keeper::spawn(keeper, supervisor).await?;
-    let recall = Recall::new(tender, plan.options.volume.clone(), plan.is_new);
-    Ok(Tree { scanner, uploader, owners, keeper, recall, abort })
 }

@@ -6,21 +6,20 @@ use std::time::Duration;
 use ultrasimple_core::config::KeepSettings;
 use ultrasimple_core::pattern::PatternSet;
 use ultrasimple_core::template::PathTemplate;
-use ultrasimple_core::{CheckLevel, NodeName, VolumeName};
+use ultrasimple_core::{CheckLevel, NodeName, Volumes};
 
 /// All settings of a replicator, checked.
 #[derive(Debug, Clone)]
 pub struct ReplicatorOptions {
-    /// The volume that the databases are on.
-    pub volume: VolumeName,
+    /// The volumes that the databases are on, each divided into the same number of shards, which is fixed for
+    /// the life of the bucket.
+    pub volumes: Volumes,
     /// This node.
     pub node: NodeName,
     /// Which files are databases.
     pub patterns: PatternSet,
     /// Where in the bucket their backups go.
     pub template: PathTemplate,
-    /// Into how many shards the volume is divided: 1 to 65,536. Fixed for the life of the bucket.
-    pub shards: u32,
     /// Uploads at once, at least 1.
     pub concurrent: usize,
     /// Bytes that captures and uploads may hold in memory, all together.

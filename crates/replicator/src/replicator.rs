@@ -1,19 +1,26 @@
 //! The front door: a [`Replicator`] runs cycle after cycle, or one, or shows what it would do.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
+use ultrasimple_cluster::alone::alone;
+use ultrasimple_cluster::{Grant, Membership, Report};
 use ultrasimple_core::cluster_file::Holder;
-use ultrasimple_core::{Clock, Epoch};
+use ultrasimple_core::{Clock, Epoch, ShardId, ShardKey, Timestamp, VolumeName};
 use ultrasimple_sqlite::{CaptureOptions, Capturer};
 use ultrasimple_store::Store;
 
 use crate::budget::{Begin, PutBudget};
 use crate::epoch::Taken;
+use crate::health::Health;
+use crate::leash::LeashedStore;
 use crate::node::{Halt, Node};
 use crate::options::ReplicatorOptions;
+use crate::roster::Stage;
 use crate::scanner::Scanned;
 use crate::statistics::{Counters, CycleReport, Statistics};
 use crate::tree::{Plan, ScanNews, Tree, tell};
@@ -23,6 +30,12 @@ use crate::{CycleError, RunError, StartError, epoch, heap};
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 /// A scan that takes longer than this is worth a line in the log.
 const SLOW_SCAN: Duration = Duration::from_mins(1);
+
+/// How long the store may take to say what time it is.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A scan that takes longer than this is taken for one that does not end.
+const SCAN_HANGS: Duration = Duration::from_mins(5);
 
 /// A cycle whose scan is done.
 struct Begun {
@@ -46,6 +59,115 @@ pub struct Replicator {
     counters: Arc<Counters>,
     /// Made by the first start; what is spent is spent for all that follow.
     budget: OnceLock<Arc<Mutex<PutBudget>>>,
+    /// Its place in a fleet. `None`: it is alone.
+    membership: Option<Membership>,
+    /// The actors, while they run.
+    running: Mutex<Option<Node>>,
+}
+
+/// What is running.
+#[derive(Clone)]
+struct Running {
+    node: Node,
+    halt: Halt,
+    membership: Membership,
+    gained: Arc<Notify>,
+    health: Arc<Mutex<Health>>,
+}
+
+impl Running {
+    /// Finds out whether the store works for this node, where uploads do not tell. `before` and `now` are what they
+    /// told; `waits`: some are under way or wait.
+    fn examine(&self, replicator: &Replicator, before: (u64, u64), now: (u64, u64), waits: bool) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_worked = now.0 > before.0;
+        if replicator.membership.is_none() || !(waits || health.doubts_store()) {
+            return;
+        }
+        if has_worked {
+            self.tell(health.store_worked());
+        } else if now.1 > before.1 || waits {
+            drop(health);
+            let (store, clock) = (Arc::clone(&replicator.store), Arc::clone(&replicator.clock));
+            let running = self.clone();
+            tokio::spawn(async move {
+                let asked = tokio::time::timeout(PROBE_TIMEOUT, store.time()).await;
+                let works = matches!(asked, Ok(Ok(_)));
+                let mut health = running.health.lock().unwrap_or_else(PoisonError::into_inner);
+                let now = clock.monotonic();
+                let news = if works { health.store_worked() } else { health.store_failed(now) };
+                running.tell(news);
+            });
+        }
+    }
+
+    /// Tells the others, if it is news, whether this node can do its work.
+    fn tell(&self, news: Option<bool>) {
+        let Some(works) = news else { return };
+        if works {
+            tracing::info!("This node can do its work again");
+        } else {
+            tracing::error!(
+                "The store has not worked for this node for a while, or its file system hangs: other nodes \
+                 are to take over"
+            );
+        }
+        let membership = self.membership.clone();
+        tokio::spawn(async move { membership.report(Report::Fit { is_fit: works }).await });
+    }
+
+    /// A scan goes on for so long, or has ended.
+    fn scans(&self, for_so_long: Duration) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tell(health.scan_hangs(for_so_long >= SCAN_HANGS));
+    }
+
+    /// Waits until the next cycle is due.
+    async fn next(&self, ticks: &mut Interval) {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = self.gained.notified() => {}
+        }
+    }
+
+    /// Waits until it must stop, and gives the reason.
+    async fn halted(&self) -> String {
+        tokio::select! {
+            reason = self.halt.wait() => reason,
+            reason = self.membership.halted() => reason,
+        }
+    }
+}
+
+/// One shard of this node.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ShardStatus {
+    /// Which.
+    #[serde(flatten)]
+    pub key: ShardName,
+    /// Under which this node writes.
+    pub epoch: Epoch,
+    /// `starting`: its catalog is being read. `owned`. `releasing`: it is being given back.
+    pub phase: &'static str,
+    /// Since when it is this node's.
+    pub since: Timestamp,
+    /// Databases known.
+    pub databases: u64,
+    /// Databases with a change that the bucket has not yet.
+    pub pending: u64,
+    /// Databases whose last attempt failed, or whose newest backup is marked as damaged.
+    pub failing: u64,
+    /// How long the oldest change has been waiting.
+    pub exposure_seconds: f64,
+}
+
+/// A shard's volume and number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShardName {
+    /// The volume.
+    pub volume: VolumeName,
+    /// The shard of the volume.
+    pub shard: ShardId,
 }
 
 impl Replicator {
@@ -66,7 +188,46 @@ impl Replicator {
         let (capturer, counters) = (Arc::new(capturer), Arc::new(Counters::default()));
         // The projection of the bill starts here.
         counters.statistics(store.requests(), clock.monotonic());
-        Ok(Self { options, store, clock, capturer, counters, budget: OnceLock::new() })
+        let (budget, membership, running) = (OnceLock::new(), None, Mutex::default());
+        Ok(Self { options, store, clock, capturer, counters, budget, membership, running })
+    }
+
+    /// Makes it a node of a fleet: it backs up the shards that the cluster gives it. The bucket was taken for the
+    /// fleet before ([`crate::take`]).
+    #[must_use]
+    pub fn in_fleet(mut self, membership: Membership) -> Self {
+        self.membership = Some(membership);
+        self
+    }
+
+    /// The shards of this node, as they are now. None while it does not run.
+    ///
+    /// # Errors
+    /// When an actor does not answer.
+    pub async fn shards(&self) -> Result<Vec<ShardStatus>, CycleError> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(node) = running else { return Ok(Vec::new()) };
+        let tree = node.tree().await?;
+        let counts = tree.roster.counts();
+        let glances = tree.glances().await?.into_iter();
+        let shards = glances.map(|(place, entry, glance)| {
+            let ShardKey { volume, shard } = entry.owner.seat().shard.clone();
+            ShardStatus {
+                key: ShardName { volume, shard },
+                epoch: entry.owner.epoch(),
+                phase: match entry.stage {
+                    Stage::New => "starting",
+                    Stage::Ready { .. } => "owned",
+                    Stage::Releasing => "releasing",
+                },
+                since: entry.since,
+                databases: counts.of_place(place),
+                pending: glance.pending,
+                failing: glance.failing,
+                exposure_seconds: glance.exposure.as_secs_f64(),
+            }
+        });
+        Ok(shards.collect())
     }
 
     /// What has happened so far.
@@ -74,13 +235,13 @@ impl Replicator {
         self.counters.statistics(self.store.requests(), self.clock.monotonic())
     }
 
-    /// Runs a cycle every `interval` until cancelled, then ends what is in flight.
+    /// Runs a cycle every `interval` until cancelled, then ends what is in flight and gives its shards back.
     ///
     /// # Errors
     /// When it cannot start, or must stop: another daemon has taken over the bucket, or the actors
     /// keep failing.
     pub async fn run(&self, interval: Duration, cancel: CancellationToken) -> Result<(), RunError> {
-        let (node, halt) = self.start().await?;
+        let running = self.start().await?;
         let mut news = ScanNews::default();
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -88,23 +249,31 @@ impl Replicator {
         ticks.tick().await;
         let stopped = loop {
             let cycle = async {
-                let tree = node.tree().await?;
-                let begun = self.begin_cycle(&tree, &mut news).await?;
+                let tree = running.node.tree().await?;
+                let said = self.counters.store_says();
+                let begun = self.begin_cycle(&running, &tree, &mut news).await?;
                 // The line is told as soon as all is stored, or when the next cycle is due.
                 let is_due = tokio::select! {
                     idle = tree.when_idle() => idle.map(|()| false)?,
                     _ = ticks.tick() => true,
+                    () = running.gained.notified() => true,
                 };
-                self.end_cycle(&tree, begun, &mut since_last).await?;
+                let report = self.end_cycle(&tree, begun, &mut since_last).await?;
+                running.examine(
+                    self,
+                    said,
+                    self.counters.store_says(),
+                    report.pending > report.failed,
+                );
                 if !is_due {
-                    ticks.tick().await;
+                    running.next(&mut ticks).await;
                 }
                 Ok::<(), CycleError>(())
             };
             let ended = tokio::select! {
                 biased;
                 () = cancel.cancelled() => break Ok(()),
-                reason = halt.wait() => break Err(RunError::Halted(reason)),
+                reason = running.halted() => break Err(RunError::Halted(reason)),
                 ended = cycle => ended,
             };
             if let Err(error) = ended {
@@ -112,19 +281,22 @@ impl Replicator {
                 ticks.tick().await;
             }
         };
-        self.stop(&node, stopped).await
+        self.stop(&running, stopped).await
     }
 
     /// Runs one cycle to its end.
     ///
     /// # Errors
-    /// As [`Self::run`], and when the scan fails.
+    /// As [`Self::run`], and when the scan fails or catalogs cannot be read.
     pub async fn run_once(&self, cancel: CancellationToken) -> Result<CycleReport, RunError> {
-        let (node, halt) = self.start().await?;
+        let running = self.start().await?;
         let mut since_last = self.statistics();
         let cycle = async {
-            let tree = node.tree().await?;
-            let begun = self.begin_cycle(&tree, &mut ScanNews::default()).await?;
+            let tree = running.node.tree().await?;
+            if let Some(error) = tree.settle().await? {
+                return Err(CycleError::Catalogs(error));
+            }
+            let begun = self.begin_cycle(&running, &tree, &mut ScanNews::default()).await?;
             tree.when_idle().await?;
             let report = self.end_cycle(&tree, begun, &mut since_last).await?;
             tree.keep_once().await?;
@@ -133,18 +305,18 @@ impl Replicator {
         let ended = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(RunError::Cancelled),
-            reason = halt.wait() => Err(RunError::Halted(reason)),
+            reason = running.halted() => Err(RunError::Halted(reason)),
             ended = cycle => ended.map_err(RunError::Cycle),
         };
-        self.stop(&node, ended).await
+        self.stop(&running, ended).await
     }
 
-    async fn start(&self) -> Result<(Node, Halt), RunError> {
+    async fn start(&self) -> Result<Running, RunError> {
         let options = &self.options;
-        let holder = Holder::Node(options.node.clone());
-        let Taken { generation, is_new, .. } =
-            epoch::take(&self.store, options.shards, &holder).await?;
-        let epoch = Epoch::new(generation, 0);
+        let (membership, is_new) = match &self.membership {
+            Some(membership) => (membership.clone(), false),
+            None => self.alone().await?,
+        };
         let halt = Halt::default();
         let begin = if is_new { Begin::First } else { Begin::Again };
         let budget = self.budget.get_or_init(|| {
@@ -152,34 +324,61 @@ impl Replicator {
             let budget = PutBudget::new(options.put_budget, begin, counted, self.clock.monotonic());
             Arc::new(Mutex::new(budget))
         });
+        let lease = membership.lease().clone();
+        let gained = Arc::new(Notify::new());
         let plan = Plan {
             options: options.clone(),
-            store: Arc::clone(&self.store),
+            membership: membership.clone(),
+            store: Arc::new(LeashedStore::new(Arc::clone(&self.store), lease)),
             clock: Arc::clone(&self.clock),
             capturer: Arc::clone(&self.capturer),
             counters: Arc::clone(&self.counters),
             budget: Arc::clone(budget),
-            epoch,
             is_new,
+            is_second_life: false,
+            gained: Arc::clone(&gained),
             halt: halt.clone(),
         };
-        Ok((Node::spawn(plan).await?, halt))
+        let node = Node::spawn(plan).await?;
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(node.clone());
+        Ok(Running { node, halt, membership, gained, health: Arc::default() })
     }
 
-    async fn begin_cycle(&self, tree: &Tree, news: &mut ScanNews) -> Result<Begun, CycleError> {
+    /// Takes the bucket and all shards. Also tells whether the bucket is new.
+    async fn alone(&self) -> Result<(Membership, bool), StartError> {
+        let Self { options, store, clock, .. } = self;
+        let holder = Holder::Node(options.node.clone());
+        let taken = epoch::take(store, options.volumes.shards(), &holder).await?;
+        let Taken { generation, is_new, .. } = taken;
+        let before = Epoch::new(generation.saturating_sub(1), 0);
+        let grant = Grant { epoch: Epoch::new(generation, 0), handed_over_by: Some(before) };
+        let membership = alone(options.volumes.keys(), grant, Arc::clone(clock));
+        Ok((membership, is_new))
+    }
+
+    async fn begin_cycle(
+        &self,
+        running: &Running,
+        tree: &Tree,
+        news: &mut ScanNews,
+    ) -> Result<Begun, CycleError> {
         let start = self.clock.monotonic();
         let scanning = tree.scan_and_offer();
         tokio::pin!(scanning);
+        let mut waited = Duration::ZERO;
         let scanned: Scanned = loop {
             tokio::select! {
                 scanned = &mut scanning => break scanned?,
                 () = tokio::time::sleep(SLOW_SCAN) => {
+                    waited += SLOW_SCAN;
                     tracing::warn!("The scan takes long: does a file system hang?");
+                    running.scans(waited);
                 }
             }
         };
+        running.scans(Duration::ZERO);
         news.tell(&scanned);
-        let (databases, changed) = (scanned.databases, scanned.news);
+        let (databases, changed) = (scanned.databases, scanned.changed);
         self.counters.scanned(scanned.at, scanned.took, databases, changed);
         let problems = scanned.problems.len() as u64;
         Ok(Begun { start, scan: scanned.took, databases, changed, problems })
@@ -218,22 +417,24 @@ impl Replicator {
         Ok(report)
     }
 
-    /// Ends what is in flight, unless another daemon has taken over: then it is given up at once.
-    async fn stop<T>(&self, node: &Node, ended: Result<T, RunError>) -> Result<T, RunError> {
+    /// Ends what is in flight and gives the shards back, unless another daemon has taken over: then all is given
+    /// up at once.
+    async fn stop<T>(&self, running: &Running, ended: Result<T, RunError>) -> Result<T, RunError> {
+        let Running { node, membership, .. } = running;
+        let is_halted = matches!(ended, Err(RunError::Halted(_)));
         if let Ok(tree) = node.tree().await {
-            let limit = match &ended {
-                Err(RunError::Halted(_)) => Duration::ZERO,
-                _ => self.options.drain_timeout,
-            };
+            let limit = if is_halted { Duration::ZERO } else { self.options.drain_timeout };
             if let Err(error) = tree.drain(limit).await {
                 tracing::warn!(%error, "Uploads in flight could not be awaited");
             }
-            if !limit.is_zero()
-                && let Err(error) = tree.finish(limit).await
-            {
-                tracing::warn!(%error, "The catalogs could not be written");
+            if !limit.is_zero() && tokio::time::timeout(limit, membership.leave()).await.is_err() {
+                tracing::warn!(
+                    ?limit,
+                    "Not all catalogs could be written in time; the next start captures again what they lack"
+                );
             }
         }
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         node.stop().await;
         ended
     }

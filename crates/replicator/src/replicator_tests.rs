@@ -2,6 +2,8 @@
 
 #[path = "replicator_tests/bill.rs"]
 mod bill;
+#[path = "replicator_tests/fleet.rs"]
+mod fleet;
 #[path = "replicator_tests/keeping.rs"]
 mod keeping;
 #[path = "replicator_tests/mending.rs"]
@@ -180,7 +182,7 @@ async fn a_second_daemon_makes_the_first_stop() {
     // The first one wakes up and has something to say: it must not get through.
     world.clock.advance(Duration::from_secs(15));
     first.cycle().await;
-    assert!(first.halt.wait().await.contains("a later daemon"));
+    assert!(first.running.halted().await.contains("a later daemon"));
     assert_eq!(world.restored("a"), commits);
 }
 

@@ -11,14 +11,15 @@ pub(crate) mod table;
 mod walk;
 mod workers;
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::{PoisonError, RwLock};
 
 use ultrasimple_core::pattern::PatternSet;
-use ultrasimple_core::{FingerprintDigest, SourcePath};
+use ultrasimple_core::{FingerprintDigest, Place, SourcePath};
 
 pub(crate) use self::identity::{Gone, Identity};
-use self::identity::{KeyHash, NonZeroKey};
+pub(crate) use self::identity::{Naming, NonZeroKey};
 pub(crate) use self::table::{DatabaseId, Table};
 use self::walk::Walk;
 
@@ -51,14 +52,36 @@ pub(crate) struct Problem {
     pub(crate) reason: String,
 }
 
-/// Gives a hash of a database's key stem, or `None` where it has no key.
-pub(crate) type KeyOf = Box<dyn Fn(&SourcePath) -> Option<u64> + Send + Sync>;
+/// Says of a path what the database there is called, and whose it is.
+pub(crate) type NameOf = dyn Fn(&SourcePath) -> Naming + Send + Sync;
+
+/// Which shards' databases are looked at. Of the others only the names are known.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Owned {
+    /// All that there is, on whatever volume.
+    #[default]
+    All,
+    /// By [`Place::index`].
+    Some(Vec<bool>),
+}
+
+impl Owned {
+    /// Whether databases there are looked at.
+    pub(crate) fn has(&self, place: Option<Place>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(places) => {
+                place.and_then(|place| places.get(place.index())).is_some_and(|&owned| owned)
+            }
+        }
+    }
+}
 
 /// Scans one volume again and again.
 pub(crate) struct VolumeScanner {
     patterns: PatternSet,
     table: std::sync::Arc<RwLock<Table>>,
-    key_of: KeyOf,
+    name_of: Box<NameOf>,
     filesystems: walk::Filesystems,
     threads: usize,
     /// How many scans in a row showed a loss that looks like a lost mount.
@@ -69,12 +92,12 @@ pub(crate) struct VolumeScanner {
 
 impl VolumeScanner {
     /// A scanner that knows nothing yet and scans with so many threads.
-    pub(crate) fn new(patterns: PatternSet, key_of: KeyOf, threads: usize) -> Self {
+    pub(crate) fn new(patterns: PatternSet, name_of: Box<NameOf>, threads: usize) -> Self {
         let table = Table::new(patterns.root());
         Self {
             patterns,
             table: std::sync::Arc::new(RwLock::new(table)),
-            key_of,
+            name_of,
             filesystems: walk::Filesystems::default(),
             threads: threads.max(1),
             suspected_losses: 0,
@@ -87,19 +110,24 @@ impl VolumeScanner {
         std::sync::Arc::clone(&self.table)
     }
 
-    /// Looks at everything once. Blocks; `now_ns` is the wall clock's time in nanoseconds.
+    /// Looks at everything once. Blocks; `now_ns` is the wall clock's time in nanoseconds. Of the shards in
+    /// `fresh`, every database counts as changed: whoever owns them now has not heard of any.
     ///
     /// # Errors
     /// When not even `/` can be opened.
-    pub(crate) fn scan(&mut self, now_ns: i64) -> io::Result<Scan> {
+    pub(crate) fn scan(
+        &mut self,
+        now_ns: i64,
+        owned: &Owned,
+        fresh: &HashSet<Place>,
+    ) -> io::Result<Scan> {
         let findings = {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-            let key_of =
-                |path: &SourcePath| -> KeyHash { (self.key_of)(path).map(NonZeroKey::new) };
             let walk = Walk {
                 table: &table,
                 patterns: &self.patterns,
-                key_of: &key_of,
+                name_of: &*self.name_of,
+                owned,
                 filesystems: &self.filesystems,
                 now_ns,
             };
@@ -122,6 +150,9 @@ impl VolumeScanner {
             }
             None => apply::all(findings, &mut table, &mut scan),
         }
+        drop(table);
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        tell_all_of(fresh, &table, &mut scan);
         scan.databases = table.len();
         drop(table);
         if scan.appeared > 0 || !scan.gone.is_empty() || self.empty_patterns.is_none() {
@@ -133,12 +164,23 @@ impl VolumeScanner {
     }
 }
 
+/// Adds all databases of some shards to what changed.
+fn tell_all_of(fresh: &HashSet<Place>, table: &Table, scan: &mut Scan) {
+    if fresh.is_empty() {
+        return;
+    }
+    let is_fresh = |place: Option<Place>| place.is_some_and(|place| fresh.contains(&place));
+    scan.changed.retain(|&(id, _)| !is_fresh(table.place_of(id)));
+    let of_them = table.entries().filter(|entry| is_fresh(entry.naming.place));
+    scan.changed.extend(of_them.map(|entry| (entry.id, entry.digest)));
+}
+
 #[cfg(test)]
 #[path = "scan/tests.rs"]
 mod tests;
 
 /// An id that no table has given, for tests of what only passes ids on.
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) fn test_id(number: u32) -> DatabaseId {
     table::test_id(number)
 }

@@ -2,20 +2,19 @@
 //!
 //! Owns the table of what the last scan saw. Does not know what is in the bucket. Called by the cycle.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
-use ultrasimple_core::{Clock, FingerprintDigest, SourcePath, Timestamp, VolumeName, placement};
+use ultrasimple_core::{Clock, FingerprintDigest, Place, SourcePath, Timestamp};
 
 use crate::CycleError;
-use crate::scan::{DatabaseId, Gone, Identity, Problem, Scan, VolumeScanner};
+use crate::scan::{DatabaseId, Gone, Identity, Owned, Problem, Scan, Table, VolumeScanner};
 
 /// What the scanner needs.
 pub(crate) struct Arguments {
     pub(crate) scanner: VolumeScanner,
-    pub(crate) volume: VolumeName,
-    pub(crate) shards: u32,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -31,13 +30,15 @@ impl Arguments {
     /// Scans once, without actors. Blocks.
     pub(crate) fn scan_once(mut self) -> Result<Found, String> {
         let now_ns = nanoseconds(self.clock.now());
-        let scan = self.scanner.scan(now_ns).map_err(|error| format!("/: {error}"))?;
+        let scan = self.scanner.scan(now_ns, &Owned::All, &HashSet::new());
+        let scan = scan.map_err(|error| format!("/: {error}"))?;
         let table = self.scanner.table();
         let table = table.read().unwrap_or_else(PoisonError::into_inner);
         let paths = table.ids().filter_map(|id| Some((id, table.path(id)?)));
         let mut databases: Vec<_> = paths.collect();
         databases.sort_by(|(_, a), (_, b)| a.cmp(b));
-        let Scan { problems, empty_patterns, .. } = scan;
+        let Scan { mut problems, empty_patterns, .. } = scan;
+        problems.extend(Counts::of(&table).outside());
         Ok(Found { databases, problems, empty_patterns })
     }
 }
@@ -50,12 +51,22 @@ fn nanoseconds(time: Timestamp) -> i64 {
 #[derive(Debug, Clone)]
 pub(crate) struct Scanner(ActorRef<Message>);
 
+/// Which shards a scan is to look at.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) owned: Owned,
+    /// Of these, all databases are told, changed or not.
+    pub(crate) fresh: HashSet<Place>,
+}
+
 /// What one scan found, sorted by shard.
 pub(crate) struct Scanned {
-    /// By shard number; shards without news have nothing.
-    pub(crate) by_shard: Vec<News>,
-    pub(crate) news: u64,
+    /// Of the shards that were wanted; those without news are not here.
+    pub(crate) news: HashMap<Place, News>,
+    pub(crate) changed: u64,
+    /// In the shards that were wanted.
     pub(crate) databases: u64,
+    pub(crate) counts: Arc<Counts>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) empty_patterns: Vec<String>,
     pub(crate) at: Timestamp,
@@ -77,8 +88,51 @@ pub(crate) struct Changed {
     pub(crate) digest: FingerprintDigest,
 }
 
+/// How many databases are known.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    by_place: HashMap<Place, u64>,
+    /// On none of this node's volumes, and one of them.
+    outside: Option<(u64, SourcePath)>,
+}
+
+impl Counts {
+    fn of(table: &Table) -> Self {
+        let mut counts = Self::default();
+        let mut outside = (0, None);
+        for entry in table.entries() {
+            match entry.naming.place {
+                Some(place) => *counts.by_place.entry(place).or_default() += 1,
+                None => outside = (outside.0 + 1, outside.1.or(Some(entry.id))),
+            }
+        }
+        let (count, example) = outside;
+        counts.outside = example.and_then(|id| table.path(id)).map(|path| (count, path));
+        counts
+    }
+
+    /// How many are in a shard.
+    pub(crate) fn of_place(&self, place: Place) -> u64 {
+        self.by_place.get(&place).copied().unwrap_or_default()
+    }
+
+    fn in_all(&self, owned: &Owned) -> u64 {
+        let owned = self.by_place.iter().filter(|(place, _)| owned.has(Some(**place)));
+        owned.map(|(_, count)| count).sum()
+    }
+
+    fn outside(&self) -> Option<Problem> {
+        let (count, path) = self.outside.clone()?;
+        let reason = format!(
+            "it is below none of the directories of -volume, as are {count} databases in all, which nobody \
+             backs up: give a -volume without a directory, or exclude them"
+        );
+        Some(Problem { path, reason })
+    }
+}
+
 enum Message {
-    Scan(RpcReplyPort<Result<Scanned, String>>),
+    Scan(Arc<Wanted>, RpcReplyPort<Result<Scanned, String>>),
 }
 
 impl Scanner {
@@ -95,8 +149,8 @@ impl Scanner {
     }
 
     /// Looks at everything once. Takes as long as the file system does.
-    pub(crate) async fn scan(&self) -> Result<Scanned, CycleError> {
-        let scanned = self.0.call(Message::Scan, None).await;
+    pub(crate) async fn scan(&self, wanted: Arc<Wanted>) -> Result<Scanned, CycleError> {
+        let scanned = self.0.call(|reply| Message::Scan(wanted, reply), None).await;
         crate::node::answer(scanned, "the scanner")?.map_err(CycleError::Scan)
     }
 }
@@ -105,9 +159,7 @@ struct ScannerActor;
 
 /// What a scan needs, lent to the blocking thread while it runs.
 struct Shared {
-    scanner: Mutex<VolumeScanner>,
-    volume: VolumeName,
-    shards: u32,
+    scanner: Mutex<(VolumeScanner, Arc<Counts>)>,
     clock: Arc<dyn Clock>,
 }
 
@@ -119,53 +171,61 @@ impl Actor for ScannerActor {
     async fn pre_start(
         &self,
         _: ActorRef<Message>,
-        Arguments { scanner, volume, shards, clock }: Arguments,
+        Arguments { scanner, clock }: Arguments,
     ) -> Result<Arc<Shared>, ActorProcessingErr> {
-        Ok(Arc::new(Shared { scanner: Mutex::new(scanner), volume, shards, clock }))
+        Ok(Arc::new(Shared { scanner: Mutex::new((scanner, Arc::default())), clock }))
     }
 
     async fn handle(
         &self,
         _: ActorRef<Message>,
-        Message::Scan(reply): Message,
+        Message::Scan(wanted, reply): Message,
         state: &mut Arc<Shared>,
     ) -> Result<(), ActorProcessingErr> {
         let shared = Arc::clone(state);
         // A panic in the scan fails this actor, and with it the tree: all begins anew.
-        let scanned = tokio::task::spawn_blocking(move || shared.scan()).await?;
+        let scanned = tokio::task::spawn_blocking(move || shared.scan(&wanted)).await?;
         let _ = reply.send(scanned);
         Ok(())
     }
 }
 
 impl Shared {
-    fn scan(&self) -> Result<Scanned, String> {
+    fn scan(&self, Wanted { owned, fresh }: &Wanted) -> Result<Scanned, String> {
         let at = self.clock.now();
         let start = self.clock.monotonic();
         let now_ns = nanoseconds(at);
-        let mut scanner = self.scanner.lock().unwrap_or_else(PoisonError::into_inner);
-        let scan = scanner.scan(now_ns).map_err(|error| format!("/: {error}"))?;
+        let mut locked = self.scanner.lock().unwrap_or_else(PoisonError::into_inner);
+        let (scanner, counts) = &mut *locked;
+        let scan = scanner.scan(now_ns, owned, fresh).map_err(|error| format!("/: {error}"))?;
         let table = scanner.table();
         let table = table.read().unwrap_or_else(PoisonError::into_inner);
-        let mut by_shard = vec![News::default(); self.shards as usize];
-        let mut of = |path: &SourcePath, add: &dyn Fn(&mut News)| {
-            let shard = placement::shard_of(&self.volume, path, self.shards);
-            by_shard.get_mut(shard.0 as usize).map(add);
-        };
-        let news = scan.changed.len() as u64;
+        if scan.appeared > 0 || !scan.gone.is_empty() {
+            *counts = Arc::new(Counts::of(&table));
+        }
+        let counts = Arc::clone(counts);
+        let mut news: HashMap<Place, News> = HashMap::new();
+        let mut changes = 0;
         for (id, digest) in scan.changed {
-            if let Some((path, identity)) = table.identify(id) {
-                of(&path, &|news| news.changed.push(Changed { id, identity, digest }));
-            }
+            let place = table.place_of(id).filter(|&place| owned.has(Some(place)));
+            let Some((place, (_, identity))) = place.zip(table.identify(id)) else { continue };
+            let news = news.entry(place).or_default();
+            news.changed.push(Changed { id, identity, digest });
+            changes += 1;
         }
         for gone in scan.gone {
-            of(&gone.path, &|news| news.gone.push(gone.clone()));
+            if let Some(place) = gone.place.filter(|&place| owned.has(Some(place))) {
+                news.entry(place).or_default().gone.push(gone);
+            }
         }
+        let mut problems = scan.problems;
+        problems.extend(counts.outside());
         Ok(Scanned {
-            by_shard,
             news,
-            databases: scan.databases as u64,
-            problems: scan.problems,
+            changed: changes,
+            databases: counts.in_all(owned),
+            counts,
+            problems,
             empty_patterns: scan.empty_patterns,
             at,
             took: self.clock.monotonic().saturating_sub(start),

@@ -176,7 +176,7 @@ impl Shard {
 
     /// Takes in what a scan saw of this shard's databases. `now` is of the monotonic clock, `time` of the wall's.
     pub(crate) fn observe(&mut self, news: News, now: Duration, time: Timestamp) {
-        for Gone { id, identity, path } in news.gone {
+        for Gone { id, identity, path, .. } in news.gone {
             self.active.remove(&id);
             self.unsettled.remove(&id);
             let held = self.held.get(id);
@@ -306,6 +306,11 @@ impl Shard {
         }
     }
 
+    /// How many are offered and not yet settled.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.active.values().filter(|active| active.offered).count()
+    }
+
     /// The shard at a glance.
     pub(crate) fn glance(&self, now: Duration) -> Glance {
         let waiting = self.active.values();
@@ -424,6 +429,12 @@ impl Shard {
             }
         }
         lost.len()
+    }
+
+    /// What it takes the bucket to hold, in no order.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn held(&self) -> impl Iterator<Item = (DatabaseId, Held)> + '_ {
+        self.held.ids().filter_map(|id| Some((id, self.held.get(id)?)))
     }
 
     /// Why a database is failing, if it is.

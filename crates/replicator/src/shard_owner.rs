@@ -1,15 +1,16 @@
 //! The actor that owns a shard: feeds [`Shard`] and hands its offers to the uploader.
 //!
-//! Owns what is known of the shard's databases. Does no I/O of its own. Called by the cycle and by the
-//! uploads that end.
+//! Owns what is known of the shard's databases. Does no I/O of its own. Called by the cycle, by the
+//! uploads that end, and by the steward, who made it and ends it.
 
-use std::cmp::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
+use tokio_util::sync::CancellationToken;
+use ultrasimple_cluster::{Grant, Report};
 use ultrasimple_core::config::VerifyPercent;
-use ultrasimple_core::{Clock, Hour, ShardKey};
+use ultrasimple_core::{Clock, Epoch, Hour, Place, ShardKey};
 
 use crate::CycleError;
 use crate::agenda::Agenda;
@@ -17,8 +18,8 @@ use crate::keeping::Kept;
 use crate::recall::Recollection;
 use crate::scan::{DatabaseId, Table};
 use crate::scanner::News;
-use crate::shard::{DAMAGED, Failing, Glance, Lost, Outcome, Shard};
-use crate::tending::{Job, Tended};
+use crate::shard::{DAMAGED, Failing, Glance, Outcome, Shard};
+use crate::tending::{self, Job, Tended};
 use crate::tree::Namer;
 use crate::uploader::Uploader;
 
@@ -28,13 +29,25 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// What owners need.
 #[derive(Clone)]
 pub(crate) struct Arguments {
-    pub(crate) key: ShardKey,
+    pub(crate) seat: Arc<Seat>,
     pub(crate) uploader: Uploader,
     pub(crate) table: Arc<RwLock<Table>>,
     pub(crate) namer: Arc<Namer>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) min_upload_interval: Duration,
     pub(crate) verify_percent: VerifyPercent,
+}
+
+/// The right to a shard, and what ends it.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) shard: ShardKey,
+    pub(crate) place: Place,
+    pub(crate) grant: Grant,
+    /// Cancelled: nothing new begins; what is in flight may end.
+    pub(crate) retire: CancellationToken,
+    /// Cancelled: what is in flight is given up.
+    pub(crate) abort: CancellationToken,
 }
 
 /// What a shard is asked to have done.
@@ -44,15 +57,18 @@ pub(crate) enum Ask {
     Due,
     /// What is due, verification excepted, and a catalog that says all.
     Once,
-    /// A catalog that says all.
-    Write,
+    /// A catalog that says all, for good.
+    Final,
     /// To look at the catalog again: somebody else changed it.
     Look,
 }
 
 /// A handle to one owner.
 #[derive(Debug, Clone)]
-pub(crate) struct ShardOwner(ActorRef<Message>);
+pub(crate) struct ShardOwner {
+    actor: ActorRef<Message>,
+    seat: Arc<Seat>,
+}
 
 enum Message {
     Recall(Box<Recollection>),
@@ -61,6 +77,7 @@ enum Message {
     Glance(RpcReplyPort<Glance>),
     BeginTending(Ask, RpcReplyPort<Option<Box<Job>>>),
     EndTending(Option<Box<Tended>>),
+    Quiet(RpcReplyPort<Option<Epoch>>),
 }
 
 impl ShardOwner {
@@ -68,17 +85,47 @@ impl ShardOwner {
         arguments: Arguments,
         supervisor: ActorCell,
     ) -> Result<Self, SpawnErr> {
+        let seat = Arc::clone(&arguments.seat);
         let (actor, _) = Actor::spawn_linked(None, OwnerActor, arguments, supervisor).await?;
-        Ok(Self(actor))
+        Ok(Self { actor, seat })
     }
 
     pub(crate) fn cell(&self) -> ActorCell {
-        self.0.get_cell()
+        self.actor.get_cell()
+    }
+
+    /// The right by which it owns.
+    pub(crate) fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
+    /// The epoch under which it writes.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.seat.grant.epoch
+    }
+
+    /// What to report when the bucket has something of a later owner.
+    pub(crate) fn fenced(&self, by: Epoch, what: String) -> Report {
+        Report::Fenced { shard: self.seat.shard.clone(), epoch: self.epoch(), by, what }
+    }
+
+    /// Ends it at once: the shard is somebody else's.
+    pub(crate) fn end(&self) {
+        self.seat.retire.cancel();
+        self.seat.abort.cancel();
+        self.actor.stop(None);
+    }
+
+    /// Waits until nothing of it is in flight; it is retired before. Gives the epoch of the catalog that says all
+    /// there is, if one does.
+    pub(crate) async fn quiet(&self) -> Option<Epoch> {
+        let answer = self.actor.call(Message::Quiet, None).await;
+        crate::node::answer(answer, "a shard owner").ok().flatten()
     }
 
     /// Takes in what the shard's catalog says. To be told before the first scan.
     pub(crate) fn recall(&self, recollection: Recollection) {
-        let _ = self.0.cast(Message::Recall(Box::new(recollection)));
+        let _ = self.actor.cast(Message::Recall(Box::new(recollection)));
     }
 
     /// Takes in what a scan saw, and offers all that wait. Returns how many it offered.
@@ -94,13 +141,13 @@ impl ShardOwner {
 
     /// What came of it; `None` when it failed.
     pub(crate) fn end_tending(&self, tended: Option<Tended>) {
-        let _ = self.0.cast(Message::EndTending(tended.map(Box::new)));
+        let _ = self.actor.cast(Message::EndTending(tended.map(Box::new)));
     }
 
     /// Takes in how an upload ended.
     pub(crate) fn settle(&self, id: DatabaseId, outcome: Outcome) {
         // An owner that is gone has forgotten all it knew: its successor begins anew.
-        let _ = self.0.cast(Message::Settle(id, outcome));
+        let _ = self.actor.cast(Message::Settle(id, outcome));
     }
 
     pub(crate) async fn glance(&self) -> Result<Glance, CycleError> {
@@ -111,7 +158,7 @@ impl ShardOwner {
         &self,
         message: impl FnOnce(RpcReplyPort<T>) -> Message,
     ) -> Result<T, CycleError> {
-        crate::node::answer(self.0.call(message, Some(ANSWER)).await, "a shard owner")
+        crate::node::answer(self.actor.call(message, Some(ANSWER)).await, "a shard owner")
     }
 }
 
@@ -121,6 +168,10 @@ struct State {
     shard: Shard,
     agenda: Agenda,
     kept: Kept,
+    /// The epoch of the catalog that says all but what is untold, if one does.
+    last_word: Option<Epoch>,
+    is_tending: bool,
+    waiting: Vec<RpcReplyPort<Option<Epoch>>>,
     arguments: Arguments,
 }
 
@@ -135,7 +186,15 @@ impl Actor for OwnerActor {
         arguments: Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let agenda = Agenda::new(arguments.clock.monotonic());
-        Ok(State { shard: Shard::default(), agenda, kept: Kept::default(), arguments })
+        Ok(State {
+            shard: Shard::default(),
+            agenda,
+            kept: Kept::default(),
+            last_word: None,
+            is_tending: false,
+            waiting: Vec::new(),
+            arguments,
+        })
     }
 
     async fn handle(
@@ -147,18 +206,15 @@ impl Actor for OwnerActor {
         let now = state.arguments.clock.monotonic();
         match message {
             Message::Recall(recollection) => {
-                let Recollection { databases, unsure_since, facts, kept } = *recollection;
+                let Recollection { databases, unsure_since, facts, kept, .. } = *recollection;
+                state.last_word = recollection.last_word;
                 state.shard.recall(databases, unsure_since);
                 state.agenda.learn(facts);
                 state.kept = kept;
             }
             Message::Observe(news, reply) => {
                 state.shard.observe(news, now, state.arguments.clock.now());
-                let offers = state.shard.offers(now, state.arguments.min_upload_interval);
-                let count = offers.len();
-                if count > 0 {
-                    state.arguments.uploader.offer(ShardOwner(myself), offers);
-                }
+                let count = state.offer(myself, now);
                 // A caller that no longer waits needs no answer.
                 let _ = reply.send(count);
             }
@@ -171,17 +227,47 @@ impl Actor for OwnerActor {
             }
             Message::EndTending(Some(tended)) => state.end_tending(*tended, now),
             Message::EndTending(None) => {
+                state.is_tending = false;
                 state.shard.not_written();
                 state.agenda.failed(now);
             }
+            Message::Quiet(reply) => state.waiting.push(reply),
         }
+        state.tell_quiet();
         Ok(())
     }
 }
 
 impl State {
+    /// Hands all that wait to the uploader, unless the shard is to go.
+    fn offer(&mut self, myself: ActorRef<Message>, now: Duration) -> usize {
+        let Arguments { seat, uploader, min_upload_interval, .. } = &self.arguments;
+        if seat.retire.is_cancelled() {
+            return 0;
+        }
+        let offers = self.shard.offers(now, *min_upload_interval);
+        let count = offers.len();
+        if count > 0 {
+            uploader.offer(ShardOwner { actor: myself, seat: Arc::clone(seat) }, offers);
+        }
+        count
+    }
+
+    fn tell_quiet(&mut self) {
+        if self.waiting.is_empty() || self.is_tending || self.shard.in_flight() > 0 {
+            return;
+        }
+        let last_word = self.last_word.filter(|_| self.shard.untold().changes == 0);
+        for reply in self.waiting.drain(..) {
+            let _ = reply.send(last_word);
+        }
+    }
+
     fn begin_tending(&mut self, ask: Ask, now: Duration) -> Option<Job> {
-        let Arguments { key, table, namer, clock, verify_percent, .. } = &self.arguments;
+        let Arguments { seat, table, namer, clock, verify_percent, .. } = &self.arguments;
+        if self.is_tending || (seat.retire.is_cancelled() && ask != Ask::Final) {
+            return None;
+        }
         let (untold, glance, time) = (self.shard.untold(), self.shard.glance(now), clock.now());
         let due = self.agenda.due(untold, glance, *verify_percent, now, time);
         let due = ask.of(due, untold.changes)?;
@@ -193,11 +279,16 @@ impl State {
         };
         let changes = self.shard.begin_write(place, |path| namer.stem(path));
         let gone = self.shard.untold_absences(time);
-        Some(Job { key: key.clone(), due, changes, gone })
+        self.is_tending = true;
+        let epoch = seat.grant.epoch;
+        Some(Job { key: seat.shard.clone(), epoch, due, changes, gone })
     }
 
     fn end_tending(&mut self, tended: Tended, now: Duration) {
-        let Tended { facts, kept, newest, told, done } = tended;
+        let Tended { facts, kept, newest, told, done, epoch } = tended;
+        self.is_tending = false;
+        self.last_word =
+            (epoch == self.arguments.seat.grant.epoch).then_some(epoch).or(self.last_word);
         self.shard.written(&told);
         self.agenda.written(now);
         self.agenda.learn(facts);
@@ -213,16 +304,7 @@ impl State {
         let lost = self.shard.forget(
             |id, last| {
                 let (_, identity) = table.identify(id)?;
-                let Some(newest) = newest.get(&identity) else { return Some(Lost::Unusable) };
-                if newest.is_corrupt {
-                    // Within its hour it stands in the way of a good one.
-                    return (newest.hour < this_hour).then_some(Lost::Unusable);
-                }
-                match newest.hour.cmp(&last.hour) {
-                    Ordering::Less => Some(Lost::Unusable),
-                    Ordering::Equal if newest.etag == last.etag => None,
-                    _ => Some(Lost::Replaced(newest.hour)),
-                }
+                tending::lost(newest.get(&identity), last, this_hour)
             },
             now,
         );

@@ -54,7 +54,7 @@ fn see(
             .collect(),
         gone: gone
             .iter()
-            .map(|&id| Gone { id, path: path_of(id), identity: identity(id) })
+            .map(|&id| Gone { id, path: path_of(id), identity: identity(id), place: None })
             .collect(),
     };
     shard.observe(news, now, Timestamp::UNIX_EPOCH + now);

@@ -4,6 +4,7 @@
 //! Owns the order of these and what is said of their outcome. Does not own when (the agenda does) or what is
 //! deleted (`core::retention` does). Called by the keeper, a few shards at a time.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use ultrasimple_store::{Store, StoreError};
 use crate::agenda::{Due, Facts};
 use crate::keeping::{KeepingCounters, Kept};
 use crate::scan::Identity;
+use crate::shard::{LastBackup, Lost};
 
 /// How long a listing of the holds is believed.
 const HOLDS_FOR: Duration = Duration::from_mins(1);
@@ -36,6 +38,8 @@ const MOST_UNREAD: usize = 3;
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) key: ShardKey,
+    /// Of its owner.
+    pub(crate) epoch: Epoch,
     pub(crate) due: Due,
     pub(crate) changes: Vec<Change>,
     /// Databases that are gone, and since when.
@@ -53,6 +57,8 @@ pub(crate) struct Tended {
     pub(crate) told: HashMap<Identity, Timestamp>,
     /// What was tried.
     pub(crate) done: Due,
+    /// Under which the catalog was last written by an owner.
+    pub(crate) epoch: Epoch,
 }
 
 /// What a catalog says of a newest backup.
@@ -82,17 +88,16 @@ pub(crate) struct Tender {
     pub(crate) counters: Arc<KeepingCounters>,
     pub(crate) settings: KeepSettings,
     pub(crate) node: NodeName,
-    pub(crate) epoch: Epoch,
     pub(crate) shards: u32,
     pub(crate) holds: Mutex<Option<(Duration, Arc<Holds>)>>,
 }
 
 impl Tender {
-    /// Who writes.
-    pub(crate) fn author(&self, is_final: bool) -> Author {
+    /// Who writes: the owner of a shard under this epoch, or none of it.
+    pub(crate) fn author(&self, epoch: Option<Epoch>, is_final: bool) -> Author {
         Author {
             node: self.node.clone(),
-            epoch: Some(self.epoch),
+            epoch,
             shards: self.shards,
             now: self.clock.now(),
             is_final,
@@ -102,7 +107,7 @@ impl Tender {
     /// Does what is due. When the future is dropped, what it has not done is done by the next one.
     pub(crate) async fn tend(&self, job: Job, is_final: bool) -> Result<Tended, TendError> {
         let store = &*self.store;
-        let author = self.author(is_final);
+        let author = self.author(Some(job.epoch), is_final);
         let mut opened = catalogs::open(store, &job.key, &author).await?;
         let mut edits: Vec<_> = job.changes.into_iter().map(Edit::Change).collect();
         apply(&mut opened.catalog, &edits);
@@ -149,6 +154,7 @@ impl Tender {
             newest: newest(&catalog),
             told: job.gone,
             done: job.due,
+            epoch: catalog.epoch,
         })
     }
 
@@ -344,6 +350,25 @@ pub(crate) fn newest(catalog: &Catalog) -> HashMap<Identity, NewestHeld> {
         Some((Identity::new(&record.path, stem), NewestHeld { hour, etag, is_corrupt }))
     });
     newest.collect()
+}
+
+/// Whether the newest backup of a database is another than the `last` that its owner remembers, by what the
+/// catalog says of it now.
+pub(crate) fn lost(
+    newest: Option<&NewestHeld>,
+    last: &LastBackup,
+    this_hour: Hour,
+) -> Option<Lost> {
+    let Some(newest) = newest else { return Some(Lost::Unusable) };
+    if newest.is_corrupt {
+        // Within its hour it stands in the way of a good one.
+        return (newest.hour < this_hour).then_some(Lost::Unusable);
+    }
+    match newest.hour.cmp(&last.hour) {
+        Ordering::Less => Some(Lost::Unusable),
+        Ordering::Equal if newest.etag == last.etag => None,
+        _ => Some(Lost::Replaced(newest.hour)),
+    }
 }
 
 /// The newest backups that are to be verified next.

@@ -4,21 +4,23 @@
 //! Scanner ──changed, gone──▶ ShardOwner ──offers──▶ Uploader ──outcome──▶ ShardOwner
 //! ```
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, RwLock};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use ractor::ActorId;
-use tokio::sync::Semaphore;
+use ractor::{ActorCell, ActorId, SpawnErr};
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
+use ultrasimple_cluster::Membership;
 use ultrasimple_core::pattern::PatternSet;
 use ultrasimple_core::template::{PathTemplate, Setting};
 use ultrasimple_core::{
-    Clock, Epoch, KeyStem, NodeName, ShardId, ShardKey, SourcePath, VolumeName, placement,
+    Clock, KeyStem, NodeName, Place, SourcePath, Timestamp, Volumes, placement,
 };
 use ultrasimple_sqlite::Capturer;
-use ultrasimple_store::Store;
+use ultrasimple_store::{Store, StoreError};
 
 use crate::CycleError;
 use crate::backup::{MemoryBudget, Workshop};
@@ -26,111 +28,135 @@ use crate::budget::PutBudget;
 use crate::keeper::{self, Keeper};
 use crate::node::Halt;
 use crate::options::ReplicatorOptions;
-use crate::recall::Recall;
-use crate::scan::{Problem, Table, VolumeScanner};
-use crate::scanner::{self, Scanned, Scanner};
+use crate::recall::{self, Trust};
+use crate::roster::{self, Entry, Roster, Stage};
+use crate::scan::{Naming, NonZeroKey, Problem, Table, VolumeScanner};
+use crate::scanner::{self, News, Scanned, Scanner};
 use crate::shard::Glance;
-use crate::shard_owner::{self, ShardOwner};
+use crate::shard_owner::ShardOwner;
 use crate::statistics::{Counters, CycleReport};
+use crate::steward::{self, Steward};
 use crate::tending::Tender;
 use crate::uploader::{self, Uploader};
 
 /// All that is needed to make the actors, again and again.
 pub(crate) struct Plan {
     pub(crate) options: ReplicatorOptions,
+    /// The shards of this node.
+    pub(crate) membership: Membership,
+    /// Writes only while the lease is trusted.
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) capturer: Arc<Capturer>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) budget: Arc<Mutex<PutBudget>>,
-    pub(crate) epoch: Epoch,
     /// Nothing was in the bucket before this start.
     pub(crate) is_new: bool,
+    /// The actors were made before.
+    pub(crate) is_second_life: bool,
+    /// Told when a shard became ready.
+    pub(crate) gained: Arc<Notify>,
     pub(crate) halt: Halt,
 }
 
+/// A scanner that knows nothing yet, and what all uploads share.
+pub(crate) fn scanner_and_workshop(
+    options: &ReplicatorOptions,
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    capturer: &Arc<Capturer>,
+    counters: &Arc<Counters>,
+) -> (scanner::Arguments, Arc<Workshop>) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let scanner = volume_scanner(options, store.max_key_bytes(), threads);
+    let workshop = Workshop {
+        table: scanner.table(),
+        patterns: options.patterns.clone(),
+        template: options.template.clone(),
+        volumes: options.volumes.clone(),
+        node: options.node.clone(),
+        check: options.check,
+        capturer: Arc::clone(capturer),
+        store: Arc::clone(store),
+        clock: Arc::clone(clock),
+        counters: Arc::clone(counters),
+        memory: MemoryBudget::new(options.memory_budget),
+        // Waiting for a lock takes no processor: a few more than there are cores.
+        captures: Arc::new(Semaphore::new(4 * threads)),
+    };
+    (scanner::Arguments { scanner, clock: Arc::clone(clock) }, Arc::new(workshop))
+}
+
 impl Plan {
-    /// A scanner that knows nothing yet, and what all uploads share.
-    pub(crate) fn scanner_and_workshop(&self) -> (scanner::Arguments, Arc<Workshop>) {
-        let options = &self.options;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let scanner = volume_scanner(options, self.store.max_key_bytes(), threads);
-        let workshop = Workshop {
-            table: scanner.table(),
-            patterns: options.patterns.clone(),
-            template: options.template.clone(),
-            volume: options.volume.clone(),
-            node: options.node.clone(),
-            epoch: self.epoch,
-            shards: options.shards,
-            check: options.check,
-            capturer: Arc::clone(&self.capturer),
-            store: Arc::clone(&self.store),
-            clock: Arc::clone(&self.clock),
-            counters: Arc::clone(&self.counters),
-            memory: MemoryBudget::new(options.memory_budget),
-            // Waiting for a lock takes no processor: a few more than there are cores.
-            captures: Arc::new(Semaphore::new(4 * threads)),
-        };
-        let arguments = scanner::Arguments {
-            scanner,
-            volume: options.volume.clone(),
-            shards: options.shards,
-            clock: Arc::clone(&self.clock),
-        };
-        (arguments, Arc::new(workshop))
-    }
-
-    pub(crate) fn uploader(
-        &self,
-        workshop: Arc<Workshop>,
-        abort: CancellationToken,
-    ) -> uploader::Arguments {
-        uploader::Arguments {
+    /// Makes the actors, each knowing those it talks to.
+    pub(crate) async fn grow(&self, supervisor: ActorCell) -> Result<Tree, SpawnErr> {
+        let Self { options, membership, store, clock, capturer, counters, .. } = self;
+        let abort = CancellationToken::new();
+        let (scanner, workshop) = scanner_and_workshop(options, store, clock, capturer, counters);
+        let table = Arc::clone(&workshop.table);
+        let uploader = uploader::Arguments {
             workshop,
-            concurrent: self.options.concurrent,
+            concurrent: options.concurrent,
             budget: Arc::clone(&self.budget),
-            abort,
-            halt: self.halt.clone(),
-        }
-    }
-
-    pub(crate) fn owner(
-        &self,
-        shard: ShardId,
-        uploader: Uploader,
-        table: Arc<RwLock<Table>>,
-        namer: Arc<Namer>,
-    ) -> shard_owner::Arguments {
-        shard_owner::Arguments {
-            key: ShardKey { volume: self.options.volume.clone(), shard },
+            membership: membership.clone(),
+        };
+        let uploader = Uploader::spawn(uploader, supervisor.clone()).await?;
+        let scanner = Scanner::spawn(scanner, supervisor.clone()).await?;
+        let (roster, tender) = (Roster::default(), Arc::new(self.tender()));
+        let keeper = keeper::Arguments {
+            tender: Arc::clone(&tender),
+            volumes: options.volumes.clone(),
+            roster: roster.clone(),
+            membership: membership.clone(),
+        };
+        let keeper = Keeper::spawn(keeper, supervisor.clone()).await?;
+        let namer = Arc::new(Namer::new(options, store.max_key_bytes()));
+        let steward = steward::Arguments {
+            membership: membership.clone(),
+            roster: roster.clone(),
+            volumes: options.volumes.clone(),
+            uploader: uploader.clone(),
+            tender: Arc::clone(&tender),
+            table: Arc::clone(&table),
+            namer: Arc::clone(&namer),
+            clock: Arc::clone(clock),
+            min_upload_interval: options.min_upload_interval,
+            verify_percent: options.keep.verify_percent_per_day,
+            drain_timeout: options.drain_timeout,
+            is_second_life: self.is_second_life,
+            abort: abort.clone(),
+            gained: Arc::clone(&self.gained),
+            supervisor,
+        };
+        let steward = Steward::spawn(steward).await?;
+        let (volumes, is_new) = (options.volumes.clone(), self.is_new);
+        Ok(Tree {
+            scanner,
             uploader,
+            keeper,
+            steward,
+            roster,
+            tender,
             table,
             namer,
-            clock: Arc::clone(&self.clock),
-            min_upload_interval: self.options.min_upload_interval,
-            verify_percent: self.options.keep.verify_percent_per_day,
-        }
+            volumes,
+            is_new,
+            is_settled: AtomicBool::new(false),
+            abort,
+        })
     }
 
-    pub(crate) fn namer(&self) -> Namer {
-        Namer::new(&self.options, self.store.max_key_bytes())
-    }
-
-    pub(crate) fn keeper(&self, owners: Vec<ShardOwner>) -> keeper::Arguments {
-        let tender = Tender {
+    fn tender(&self) -> Tender {
+        Tender {
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
             capturer: Arc::clone(&self.capturer),
             counters: self.counters.keeping(),
             settings: self.options.keep,
             node: self.options.node.clone(),
-            epoch: self.epoch,
-            shards: self.options.shards,
+            shards: self.options.volumes.shards(),
             holds: tokio::sync::Mutex::default(),
-        };
-        let (volume, halt) = (self.options.volume.clone(), self.halt.clone());
-        keeper::Arguments { tender: Arc::new(tender), volume, owners, halt }
+        }
     }
 }
 
@@ -141,16 +167,16 @@ pub(crate) fn volume_scanner(
     threads: usize,
 ) -> VolumeScanner {
     let namer = Namer::new(options, max_key_bytes);
-    let key_of = move |path: &SourcePath| Some(placement::key_hash(&namer.stem(path)?));
-    VolumeScanner::new(options.patterns.clone(), Box::new(key_of), threads)
+    let name_of = move |path: &SourcePath| namer.naming(path);
+    VolumeScanner::new(options.patterns.clone(), Box::new(name_of), threads)
 }
 
-/// Gives databases the stems of their keys.
+/// Says what databases are called in the bucket, and whose they are.
 #[derive(Debug)]
 pub(crate) struct Namer {
     patterns: PatternSet,
     template: PathTemplate,
-    volume: VolumeName,
+    volumes: Volumes,
     node: NodeName,
     max_key_bytes: usize,
 }
@@ -160,7 +186,7 @@ impl Namer {
         Self {
             patterns: options.patterns.clone(),
             template: options.template.clone(),
-            volume: options.volume.clone(),
+            volumes: options.volumes.clone(),
             node: options.node.clone(),
             max_key_bytes,
         }
@@ -168,31 +194,43 @@ impl Namer {
 
     /// The stem of the database at `path`, where it has one.
     pub(crate) fn stem(&self, path: &SourcePath) -> Option<KeyStem> {
-        let Self { patterns, template, volume, node, max_key_bytes } = self;
+        let Self { patterns, template, volumes, node, max_key_bytes } = self;
+        let volume = &volumes.of(path)?.name;
         let setting = Setting { patterns, volume, node, max_key_bytes: *max_key_bytes };
         template.expand(path, setting).ok()
+    }
+
+    fn naming(&self, path: &SourcePath) -> Naming {
+        let hash = self.stem(path).map(|stem| placement::key_hash(&stem));
+        Naming { key: hash.map(NonZeroKey::new), place: self.volumes.place(path) }
     }
 }
 
 /// The actors of one life.
 pub(crate) struct Tree {
-    pub(crate) scanner: Scanner,
-    pub(crate) uploader: Uploader,
-    pub(crate) owners: Vec<ShardOwner>,
+    scanner: Scanner,
+    uploader: Uploader,
     pub(crate) keeper: Keeper,
-    pub(crate) recall: Recall,
-    pub(crate) abort: CancellationToken,
+    steward: Steward,
+    pub(crate) roster: Roster,
+    tender: Arc<Tender>,
+    table: Arc<RwLock<Table>>,
+    namer: Arc<Namer>,
+    volumes: Volumes,
+    is_new: bool,
+    is_settled: AtomicBool,
+    abort: CancellationToken,
 }
 
 impl Tree {
-    fn cells(&self) -> impl Iterator<Item = ractor::ActorCell> + '_ {
-        let one = [self.scanner.cell(), self.uploader.cell(), self.keeper.cell()];
-        one.into_iter().chain(self.owners.iter().map(ShardOwner::cell))
+    fn cells(&self) -> impl Iterator<Item = ActorCell> + '_ {
+        [self.scanner.cell(), self.uploader.cell(), self.keeper.cell(), self.steward.cell()]
+            .into_iter()
     }
 
     /// Whether an actor is one of these.
     pub(crate) fn has(&self, id: ActorId) -> bool {
-        self.cells().any(|cell| cell.get_id() == id)
+        self.cells().any(|cell| cell.get_id() == id) || self.roster.has(id)
     }
 
     /// Gives up the uploads in flight.
@@ -203,37 +241,102 @@ impl Tree {
     /// Ends all actors at once.
     pub(crate) fn kill(&self) {
         self.cells().for_each(|cell| cell.kill());
+        self.roster.owners().iter().for_each(|owner| owner.cell().kill());
+    }
+
+    /// Waits, the first time, until the catalogs of this node's shards are read. Gives the reason if some could not
+    /// be: their databases wait.
+    pub(crate) async fn settle(&self) -> Result<Option<String>, CycleError> {
+        if self.is_settled.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let unread = self.steward.settled().await?;
+        self.is_settled.store(true, Ordering::Release);
+        Ok(unread)
+    }
+
+    /// Waits until no catalog is being read.
+    #[cfg(test)]
+    pub(crate) async fn settled_again(&self) {
+        self.steward.settled().await.unwrap();
     }
 
     /// Scans, and hands what is to be backed up to the uploader. Does not wait for uploads.
     pub(crate) async fn scan_and_offer(&self) -> Result<Scanned, CycleError> {
-        let recalled = self.recall.before_scan(&self.owners).await;
-        recalled.map_err(|error| CycleError::Catalogs(error.to_string()))?;
-        let mut scanned = self.scanner.scan().await?;
-        let by_shard = std::mem::take(&mut scanned.by_shard);
-        let reconciled_at = self.recall.after_scan(&self.owners, &by_shard).await;
+        self.settle().await?;
+        self.steward.retry();
+        let ready = self.roster.ready();
+        let wanted = roster::wanted(&ready, self.volumes.places());
+        let mut scanned = self.scanner.scan(Arc::new(wanted)).await?;
+        self.roster.set_counts(Arc::clone(&scanned.counts));
+        let mut news = std::mem::take(&mut scanned.news);
+        self.rebuild_missing(&news).await;
         self.uploader.new_cycle();
-        let observing = self.owners.iter().zip(by_shard).map(|(owner, news)| owner.observe(news));
+        let observing = ready.into_iter().map(|(place, entry)| {
+            let news = news.remove(&place).unwrap_or_default();
+            async move {
+                let observed = entry.owner.observe(news).await;
+                self.roster.observed(place, entry.owner.epoch());
+                self.unless_gone(place, &entry.owner, observed).map(drop)
+            }
+        });
         try_join_all(observing).await?;
-        self.keeper.tick(reconciled_at);
+        self.keeper.tick(self.reconciled_at());
         Ok(scanned)
+    }
+
+    /// Where databases are in shards that have no usable catalog, on a bucket that is not new, makes the catalogs
+    /// from the objects.
+    async fn rebuild_missing(&self, news: &HashMap<Place, News>) {
+        let lacking = self.roster.entries().into_iter().filter(|(place, entry)| {
+            let lacks = matches!(entry.stage, Stage::Ready { lacks_catalog: true, .. });
+            lacks && news.get(place).is_some_and(|news| !news.changed.is_empty())
+        });
+        let lacking: Vec<_> = lacking.collect();
+        if lacking.is_empty() {
+            return;
+        }
+        if !self.is_new
+            && let Err(error) = self.rebuild(&lacking, news).await
+        {
+            tracing::warn!(
+                %error,
+                "The missing catalogs could not be made from the objects: {error}; what is in the \
+                 bucket already may be sent once more"
+            );
+        }
+    }
+
+    async fn rebuild(
+        &self,
+        lacking: &[(Place, Entry)],
+        news: &HashMap<Place, News>,
+    ) -> Result<(), StoreError> {
+        let stems: HashSet<_> = {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            let news = lacking.iter().filter_map(|(place, _)| news.get(place));
+            let ids = news.flat_map(|news| &news.changed).map(|changed| changed.id);
+            let stems = ids.filter_map(|id| self.namer.stem(&table.path(id)?));
+            stems.map(|stem| placement::key_hash(&stem)).collect()
+        };
+        recall::rebuild_missing(&self.tender, lacking.len(), &stems).await?;
+        for (_, Entry { owner, .. }) in lacking {
+            let found = recall::recall(&self.tender, owner.seat(), Trust::Fresh).await?;
+            if let Some(recollection) = found {
+                owner.recall(recollection);
+            }
+        }
+        Ok(())
+    }
+
+    /// When the bucket was last compared with the catalogs, as far as this node's say.
+    fn reconciled_at(&self) -> Option<Timestamp> {
+        self.roster.entries().into_iter().filter_map(|(_, entry)| entry.reconciled_at).max()
     }
 
     /// Writes the catalogs and deletes what retention gives up, after the only cycle.
     pub(crate) async fn keep_once(&self) -> Result<(), CycleError> {
         self.keeper.once().await
-    }
-
-    /// Writes what the catalogs do not say yet, for as long as there is time.
-    pub(crate) async fn finish(&self, limit: Duration) -> Result<(), CycleError> {
-        let finished = tokio::time::timeout(limit, self.keeper.finish()).await;
-        if finished.is_err() {
-            tracing::warn!(
-                ?limit,
-                "Not all catalogs could be written in time; the next start captures again what they lack"
-            );
-        }
-        finished.unwrap_or(Ok(()))
     }
 
     /// Waits until all that was offered has ended.
@@ -251,10 +354,34 @@ impl Tree {
         drained.unwrap_or(Ok(()))
     }
 
+    /// Each shard at a glance.
+    pub(crate) async fn glances(&self) -> Result<Vec<(Place, Entry, Glance)>, CycleError> {
+        let glances = self.roster.entries().into_iter().map(|(place, entry)| async move {
+            let glance = entry.owner.glance().await;
+            let glance = self.unless_gone(place, &entry.owner, glance)?;
+            Ok(glance.map(|glance| (place, entry, glance)))
+        });
+        Ok(try_join_all(glances).await?.into_iter().flatten().collect())
+    }
+
+    /// An owner whose shard has been taken away meanwhile need not answer.
+    fn unless_gone<T>(
+        &self,
+        place: Place,
+        owner: &ShardOwner,
+        answer: Result<T, CycleError>,
+    ) -> Result<Option<T>, CycleError> {
+        let is_here = || self.roster.get(place).is_some_and(|e| e.owner.epoch() == owner.epoch());
+        match answer {
+            Err(_) if !is_here() => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
     /// All shards at a glance.
     pub(crate) async fn glance(&self) -> Result<Glance, CycleError> {
-        let glances = try_join_all(self.owners.iter().map(ShardOwner::glance)).await?;
-        Ok(glances.into_iter().fold(Glance::default(), |all, one| Glance {
+        let glances = self.glances().await?;
+        Ok(glances.into_iter().fold(Glance::default(), |all, (_, _, one)| Glance {
             pending: all.pending + one.pending,
             failing: all.failing + one.failing,
             exposure: all.exposure.max(one.exposure),

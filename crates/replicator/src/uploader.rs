@@ -12,13 +12,13 @@ use ractor::{
     Actor, ActorCell, ActorProcessingErr, ActorRef, MessagingErr, RpcReplyPort, SpawnErr,
 };
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use ultrasimple_cluster::{Membership, Report};
+use ultrasimple_core::{Footer, Place};
 
 use crate::CycleError;
 use crate::backup::{Attempt, Stop, Workshop};
 use crate::budget::PutBudget;
 use crate::dispatch::{Dispatcher, Ended, FAILURES_IN_A_ROW, Next, Ticket};
-use crate::node::Halt;
 use crate::shard::{Failure, Offer, Outcome};
 use crate::shard_owner::ShardOwner;
 
@@ -31,9 +31,7 @@ pub(crate) struct Arguments {
     pub(crate) concurrent: usize,
     /// Outlives the actors: those that are made anew have no more to spend.
     pub(crate) budget: Arc<Mutex<PutBudget>>,
-    /// Cancelled: uploads in flight are given up.
-    pub(crate) abort: CancellationToken,
-    pub(crate) halt: Halt,
+    pub(crate) membership: Membership,
 }
 
 /// A handle to the uploader.
@@ -48,6 +46,8 @@ enum Message {
     /// The put budget may have a request again.
     Refilled,
     WhenIdle(RpcReplyPort<()>),
+    /// A shard goes elsewhere: nothing of it that waits is begun.
+    Withdraw(Place),
     /// Begin nothing new.
     Drain(RpcReplyPort<()>),
 }
@@ -74,6 +74,11 @@ impl Uploader {
     /// Tells that a cycle begins.
     pub(crate) fn new_cycle(&self) {
         let _ = self.0.cast(Message::NewCycle);
+    }
+
+    /// Gives back what waits of a shard.
+    pub(crate) fn withdraw(&self, place: Place) {
+        let _ = self.0.cast(Message::Withdraw(place));
     }
 
     /// Waits until nothing is queued or in flight.
@@ -150,6 +155,12 @@ impl Actor for UploaderActor {
                 state.waiting.retain(|waiting| !waiting.is_closed());
                 state.waiting.push(reply);
             }
+            Message::Withdraw(place) => {
+                let is_its = |owner: &ShardOwner| owner.seat().place == place;
+                for (owner, id) in state.dispatcher.withdraw(is_its) {
+                    owner.settle(id, Outcome::Deferred);
+                }
+            }
             Message::Drain(reply) => {
                 state.dispatcher.drain();
                 state.waiting.push(reply);
@@ -181,8 +192,7 @@ impl State {
     fn begin(&self, myself: &ActorRef<Message>, ticket: Ticket, owner: ShardOwner, offer: Offer) {
         let upload = Upload {
             workshop: Arc::clone(&self.arguments.workshop),
-            abort: self.arguments.abort.clone(),
-            halt: self.arguments.halt.clone(),
+            membership: self.arguments.membership.clone(),
         };
         let myself = myself.clone();
         tokio::spawn(async move {
@@ -220,28 +230,44 @@ impl State {
     }
 }
 
+/// The bucket has a backup of a later owner.
+fn fenced(owner: &ShardOwner, theirs: &Footer) -> Report {
+    let Footer { node, epoch, path, captured_at, .. } = theirs;
+    let what = format!(
+        "a later daemon writes to this bucket: node {node} with epoch {epoch} stored a backup of {path} at \
+         {captured_at}; this one stops, so that the two do not overwrite each other"
+    );
+    owner.fenced(*epoch, what)
+}
+
 /// One upload, from its start to the owner's knowledge of its end.
 struct Upload {
     workshop: Arc<Workshop>,
-    abort: CancellationToken,
-    halt: Halt,
+    membership: Membership,
 }
 
 impl Upload {
     async fn run(self, owner: ShardOwner, offer: Offer) -> Ended {
         let Offer { id, last, unsure_since, .. } = offer;
         let last = last.map(|last| *last);
-        let attempt =
-            AssertUnwindSafe(self.workshop.back_up(id, last, unsure_since)).catch_unwind();
+        let lease = self.membership.lease();
+        if owner.seat().retire.is_cancelled() || !lease.is_trusted() {
+            owner.settle(id, Outcome::Deferred);
+            return Ended::of(&Outcome::Deferred, false);
+        }
+        let attempt = self.workshop.back_up(id, owner.epoch(), last, unsure_since);
+        let attempt = AssertUnwindSafe(attempt).catch_unwind();
+        // Whether a request that is given up was made, nobody knows.
+        let given_up = Attempt { outcome: Outcome::Deferred, sent: true };
         let Attempt { outcome, sent } = tokio::select! {
             biased;
-            // Whether a request that is given up was made, nobody knows.
-            () = self.abort.cancelled() => Attempt { outcome: Outcome::Deferred, sent: true },
+            () = owner.seat().abort.cancelled() => given_up,
+            () = lease.lost() => given_up,
             result = attempt => match result {
                 Ok(Ok(attempt)) => attempt,
                 Ok(Err(Stop::Fenced(theirs))) => {
-                    self.halt.fenced(&theirs);
-                    Attempt { outcome: Outcome::Deferred, sent: true }
+                    self.membership.report(fenced(&owner, &theirs)).await;
+                    given_up
                 }
                 Err(_) => {
                     let reason = "the upload panicked, which is a bug, please report it".to_owned();
@@ -251,12 +277,12 @@ impl Upload {
             },
         };
         let counters = &self.workshop.counters;
+        let ended = Ended::of(&outcome, sent);
         match &outcome {
-            Outcome::Failed(_) => counters.failed(),
+            Outcome::Failed(_) => counters.failed(ended.is_the_stores_failure()),
             Outcome::Unchanged { .. } => counters.unchanged(),
             _ => {}
         }
-        let ended = Ended::of(&outcome, sent);
         owner.settle(id, outcome);
         ended
     }

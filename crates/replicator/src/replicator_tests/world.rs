@@ -252,20 +252,21 @@ impl World {
 pub(super) struct Session {
     pub(super) replicator: Replicator,
     pub(super) node: Node,
-    pub(super) halt: Halt,
+    pub(super) running: Running,
     pub(super) last: Statistics,
 }
 
 impl Session {
     pub(super) async fn start(replicator: Replicator) -> Self {
-        let (node, halt) = replicator.start().await.unwrap();
-        let last = replicator.statistics();
-        Self { replicator, node, halt, last }
+        let running = replicator.start().await.unwrap();
+        let (node, last) = (running.node.clone(), replicator.statistics());
+        Self { replicator, node, running, last }
     }
 
     pub(super) async fn cycle(&mut self) -> CycleReport {
         let tree = self.node.tree().await.unwrap();
-        let begun = self.replicator.begin_cycle(&tree, &mut ScanNews::default()).await.unwrap();
+        let mut news = ScanNews::default();
+        let begun = self.replicator.begin_cycle(&self.running, &tree, &mut news).await.unwrap();
         tree.when_idle().await.unwrap();
         self.replicator.end_cycle(&tree, begun, &mut self.last).await.unwrap()
     }
@@ -286,7 +287,7 @@ impl Session {
     }
 
     pub(super) async fn stop(self) {
-        self.replicator.stop(&self.node, Ok(())).await.unwrap();
+        self.replicator.stop(&self.running, Ok(())).await.unwrap();
     }
 }
 

@@ -96,7 +96,7 @@ fn with_missing(id: DirectoryId, mut entries: Vec<NewEntry>, table: &Table) -> V
         digest: entry.digest,
         id: Some(entry.id),
         changed: false,
-        key: entry.key,
+        naming: entry.naming,
         linked: None,
     }));
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));

@@ -1,13 +1,21 @@
 //! By what databases are told apart: the hash of a key, and an identity that is the same in every run.
 
 use twox_hash::XxHash3_64;
-use ultrasimple_core::{KeyStem, SourcePath};
+use ultrasimple_core::{KeyStem, Place, SourcePath};
 
 use super::table::DatabaseId;
 
 /// A hash of the key stem of a database, to find two that would overwrite each other. `None` for a
 /// database without a key.
 pub(crate) type KeyHash = Option<NonZeroKey>;
+
+/// What a database is called in the bucket, and whose it is: by its path alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Naming {
+    pub(crate) key: KeyHash,
+    /// `None`: it is on none of this node's volumes.
+    pub(crate) place: Option<Place>,
+}
 
 /// Eight bytes that need no alignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,6 +58,7 @@ pub(crate) struct Gone {
     pub(crate) id: DatabaseId,
     pub(crate) path: SourcePath,
     pub(crate) identity: Identity,
+    pub(crate) place: Option<Place>,
 }
 
 #[cfg(test)]

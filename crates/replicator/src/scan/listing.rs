@@ -138,16 +138,20 @@ fn take(
     buffer: &mut Vec<u8>,
 ) -> Option<NewEntry> {
     let path = || [&directory()[..], bare(name)].concat();
-    let looked = look(&opened.fd, name, beside, opened.kind.freshness(), &path, buffer);
-    let digest = match looked {
-        Ok(Some(digest)) => digest,
-        Ok(None) => return None,
-        // A dangling link, no permission: kept, so that the capture says what is wrong.
-        Err(_) => FingerprintDigest::NONE,
+    let naming = match old {
+        Some(old) => old.naming,
+        None => (walk.name_of)(&SourcePath::from_bytes(&path())),
     };
-    let key = match old {
-        Some(old) => old.key,
-        None => (walk.key_of)(&SourcePath::from_bytes(&path())),
+    let digest = if walk.owned.has(naming.place) {
+        match look(&opened.fd, name, beside, opened.kind.freshness(), &path, buffer) {
+            Ok(Some(digest)) => digest,
+            Ok(None) => return None,
+            // A dangling link, no permission: kept, so that the capture says what is wrong.
+            Err(_) => FingerprintDigest::NONE,
+        }
+    } else {
+        // Whoever owns it looks at it.
+        old.map_or(FingerprintDigest::NONE, |old| old.digest)
     };
     let linked = if beside.link || opened.via_link {
         let stat = stat_at(&opened.fd, bare(name), Follow::Yes, Freshness::Cached);
@@ -157,7 +161,7 @@ fn take(
     };
     let id = old.map(|old| old.id);
     let changed = old.is_some_and(|old| old.digest != digest);
-    Some(NewEntry { name: name.into(), beside, digest, id, changed, key, linked })
+    Some(NewEntry { name: name.into(), beside, digest, id, changed, naming, linked })
 }
 
 /// Reads the names of a directory and keeps those that matter.

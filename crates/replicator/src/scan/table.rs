@@ -1,15 +1,15 @@
 //! The table of all known directories and databases: what the last scan saw.
 //!
-//! Compact, for 100,000 databases and more: a database is 56 bytes and its name, kept in its directory's
+//! Compact, for 100,000 databases and more: a database is 60 bytes and its name, kept in its directory's
 //! arrays, sorted by name; there is no allocation per database. Written only by [`super::apply`],
 //! between scans; read by the walk and by uploads that look up a path.
 
 use std::collections::{HashMap, HashSet};
 
 use ultrasimple_core::pattern::Reach;
-use ultrasimple_core::{FingerprintDigest, SourcePath};
+use ultrasimple_core::{FingerprintDigest, Place, SourcePath};
 
-use super::identity::{Gone, Identity, KeyHash, NonZeroKey};
+use super::identity::{Gone, Identity, Naming, NonZeroKey};
 
 /// A known database, while it is known. The index is used again after the database is gone, with
 /// another generation: news of the old one never reach the new one.
@@ -40,7 +40,7 @@ pub(crate) struct Entry {
     name: u32,
     pub(crate) beside: Beside,
     pub(crate) digest: FingerprintDigest,
-    pub(crate) key: KeyHash,
+    pub(crate) naming: Naming,
 }
 
 /// Which state of a directory was listed.
@@ -101,8 +101,7 @@ pub(crate) struct NewEntry {
     pub(crate) id: Option<DatabaseId>,
     /// Known with another digest.
     pub(crate) changed: bool,
-    /// Of its key.
-    pub(crate) key: KeyHash,
+    pub(crate) naming: Naming,
     /// Device and inode, of a database reached through a symbolic link: it may have other names.
     pub(crate) linked: Option<(u64, u64)>,
 }
@@ -186,17 +185,27 @@ impl Table {
         Some(self.locate(id)?.0)
     }
 
+    /// Where a database belongs. `None` when it is gone, or on none of this node's volumes.
+    pub(crate) fn place_of(&self, id: DatabaseId) -> Option<Place> {
+        self.entry(id)?.naming.place
+    }
+
+    /// All databases as they are now, in no order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> + '_ {
+        self.directories.iter().flatten().flat_map(|directory| &directory.entries)
+    }
+
     /// The path of a database, and by what it is known again. `None` when it is gone.
     pub(crate) fn identify(&self, id: DatabaseId) -> Option<(SourcePath, Identity)> {
         let path = self.path(id)?;
-        let identity = Identity::of(&path, self.entry(id)?.key);
+        let identity = Identity::of(&path, self.entry(id)?.naming.key);
         Some((path, identity))
     }
 
     /// A database that is about to be forgotten.
     fn going(&self, id: DatabaseId) -> Option<Gone> {
         let (path, identity) = self.identify(id)?;
-        Some(Gone { id, path, identity })
+        Some(Gone { id, path, identity, place: self.place_of(id) })
     }
 
     /// The path of a directory, with a trailing slash.
@@ -219,7 +228,7 @@ impl Table {
 
     /// The other databases that would have the same key as this one.
     pub(crate) fn sharing_key(&self, id: DatabaseId) -> Vec<DatabaseId> {
-        let key = self.entry(id).and_then(|entry| entry.key);
+        let key = self.entry(id).and_then(|entry| entry.naming.key);
         let sharing = key.and_then(|key| self.collisions.get(&key)).map_or(&[][..], Vec::as_slice);
         sharing.iter().copied().filter(|&other| other != id).collect()
     }
@@ -235,11 +244,13 @@ impl Table {
         if new.is_empty() {
             return;
         }
-        let keys: HashSet<_> =
-            new.iter().filter_map(|&id| self.entry(id).and_then(|entry| entry.key)).collect();
+        let keys: HashSet<_> = new
+            .iter()
+            .filter_map(|&id| self.entry(id).and_then(|entry| entry.naming.key))
+            .collect();
         let mut groups: HashMap<NonZeroKey, Vec<DatabaseId>> = HashMap::new();
         for entry in self.directories.iter().flatten().flat_map(|d| &d.entries) {
-            if let Some(key) = entry.key.filter(|key| keys.contains(key)) {
+            if let Some(key) = entry.naming.key.filter(|key| keys.contains(key)) {
                 groups.entry(key).or_default().push(entry.id);
             }
         }
@@ -345,7 +356,7 @@ impl Table {
                 name,
                 beside: new.beside,
                 digest: new.digest,
-                key: new.key,
+                naming: new.naming,
             });
             if new.id.is_none() {
                 appeared.push((database, new.digest));
@@ -432,12 +443,12 @@ impl Table {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) fn test_id(index: u32) -> DatabaseId {
     DatabaseId { index, generation: 0 }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 impl DatabaseId {
     /// What [`test_id`] was given.
     pub(crate) fn test_number(self) -> u32 {
@@ -451,6 +462,6 @@ mod tests {
 
     #[test]
     fn a_database_is_small() {
-        assert!(size_of::<Entry>() + size_of::<Slot>() <= 56);
+        assert!(size_of::<Entry>() + size_of::<Slot>() <= 60);
     }
 }

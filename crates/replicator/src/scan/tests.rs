@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use tempfile::TempDir;
-use ultrasimple_core::KeyStem;
 use ultrasimple_core::pattern::Pattern;
+use ultrasimple_core::{KeyStem, Volumes};
 
 use super::*;
 
@@ -34,14 +34,16 @@ impl Fleet {
             texts.iter().map(|text| Pattern::parse(&full(text)).unwrap()).collect()
         };
         let patterns = PatternSet::new(parse(patterns), parse(excludes));
-        let key_of = |path: &SourcePath| {
+        let name_of = |path: &SourcePath| {
             // As the default template does within one directory: `.db` at the end does not count.
-            let path = path.to_string();
-            let stem = path.strip_suffix(".db").unwrap_or(&path);
-            let stem = KeyStem::new(stem.trim_start_matches('/'), 1_024).ok()?;
-            Some(ultrasimple_core::placement::key_hash(&stem))
+            let text = path.to_string();
+            let stem = text.strip_suffix(".db").unwrap_or(&text);
+            let stem = KeyStem::new(stem.trim_start_matches('/'), 1_024).ok();
+            let hash = stem.map(|stem| ultrasimple_core::placement::key_hash(&stem));
+            let volumes = Volumes::one("v".parse().unwrap(), 16);
+            Naming { key: hash.map(NonZeroKey::new), place: volumes.place(path) }
         };
-        let scanner = VolumeScanner::new(patterns, Box::new(key_of), 2);
+        let scanner = VolumeScanner::new(patterns, Box::new(name_of), 2);
         Self { folder, root, scanner }
     }
 
@@ -62,7 +64,7 @@ impl Fleet {
     }
 
     fn scan(&mut self) -> Scan {
-        self.scanner.scan(NOW_NS).unwrap()
+        self.scanner.scan(NOW_NS, &Owned::All, &HashSet::new()).unwrap()
     }
 
     /// The names (relative to the root) of databases that are new or changed, sorted.
@@ -165,7 +167,7 @@ fn an_unmoved_directory_is_not_listed_and_a_racy_one_is() {
     let metadata = fs::metadata(fleet.path("d")).unwrap();
     let ctime_ns = metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec();
     for now in [ctime_ns + 1_000_000, ctime_ns - 5_000_000_000] {
-        assert_eq!(fleet.scanner.scan(now).unwrap().listed, 1);
+        assert_eq!(fleet.scanner.scan(now, &Owned::All, &HashSet::new()).unwrap().listed, 1);
     }
     assert_eq!((fleet.scan().listed, fleet.scan().listed), (1, 0));
 }

@@ -1,8 +1,8 @@
 //! The walk: every known directory is looked at, on all cores, and what differs is written down.
 //!
 //! Per directory: one `openat`, one `statx`; a listing only when its mtime moved (or was too fresh to
-//! tell). Per database: one `statx` relative to the directory, a second one only where the listing
-//! showed a `-wal`.
+//! tell). Per database of this node: one `statx` relative to the directory, a second one only where the
+//! listing showed a `-wal`.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -19,9 +19,8 @@ use ultrasimple_sqlite::stat::{
     FileKind, FilesystemKind, Follow, Freshness, filesystem_kind, stat_at, timestamp_tick,
 };
 
-use super::identity::KeyHash;
 use super::table::{Beside, DatabaseId, Directory, DirectoryId, Listed, NewEntry, Table};
-use super::{Problem, listing, workers};
+use super::{NameOf, Owned, Problem, listing, workers};
 
 /// Databases that one task looks at: a large directory is shared between workers.
 const CHUNK: usize = 2_048;
@@ -85,7 +84,8 @@ impl Filesystems {
 pub(crate) struct Walk<'a> {
     pub(crate) table: &'a Table,
     pub(crate) patterns: &'a PatternSet,
-    pub(crate) key_of: &'a (dyn Fn(&SourcePath) -> KeyHash + Sync),
+    pub(crate) name_of: &'a NameOf,
+    pub(crate) owned: &'a Owned,
     pub(crate) filesystems: &'a Filesystems,
     pub(crate) now_ns: i64,
 }
@@ -314,6 +314,9 @@ impl Walk<'_> {
         let Some(directory) = self.table.directory(id) else { return };
         let mut wal = Vec::with_capacity(256);
         for entry in directory.entries().get(range).unwrap_or_default() {
+            if !self.owned.has(entry.naming.place) {
+                continue;
+            }
             let name = directory.name_of(entry);
             let path = || {
                 let directory = self.table.directory_path(id);

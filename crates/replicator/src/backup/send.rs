@@ -1,0 +1,151 @@
+//! What becomes of a capture: the bucket has it already, or it is put there.
+//!
+//! Owns what is concluded from the last backup that the owner knows, and from what the bucket shows where the
+//! owner cannot be sure. Does not know how captures are taken.
+
+use ultrasimple_core::catalog::{Newest, StoredBackup};
+use ultrasimple_core::key::KeyStem;
+use ultrasimple_core::{CheckResult, Clock, Hour};
+use ultrasimple_store::{ETag, FetchError, Store, inventory};
+
+use super::put::{self, Put, PutError};
+use super::{Attempt, Prepared, Stop};
+use crate::shard::{Failure, LastBackup, Outcome};
+use crate::statistics::Counters;
+
+/// A capture of one database on its way.
+pub(crate) struct Sending<'a> {
+    pub(crate) store: &'a dyn Store,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) counters: &'a Counters,
+    pub(crate) stem: &'a KeyStem,
+    /// The newest backup that the owner knows.
+    pub(crate) last: Option<LastBackup>,
+    /// The bucket may have later backups than that, of this hour or later ones.
+    pub(crate) unsure_since: Option<Hour>,
+}
+
+/// What the newest backup in the bucket is, where the owner cannot be sure.
+enum Before {
+    /// None, or another content.
+    Other,
+    /// The last one that the owner knows, and this content.
+    Last,
+    /// One that the owner did not know, and this content.
+    Unknown(StoredBackup),
+}
+
+/// The object that a capture is to become.
+pub(super) fn put_of<'a>(
+    store: &'a dyn Store,
+    stem: &KeyStem,
+    prepared: &Prepared,
+    expected: Option<ETag>,
+) -> Put<'a> {
+    let hour = Hour::of(prepared.fields.captured_at);
+    Put {
+        store,
+        key: stem.at(hour).object_key(),
+        fields: prepared.fields.clone(),
+        content: prepared.content,
+        expected,
+    }
+}
+
+impl Sending<'_> {
+    /// Sends it, unless it is there.
+    ///
+    /// # Errors
+    /// When this node was found to be fenced off.
+    pub(crate) async fn run(self, prepared: Prepared) -> Result<Attempt, Stop> {
+        match self.stored_before(&prepared).await {
+            Ok(Before::Other) => self.put(prepared).await,
+            Ok(Before::Last) => {
+                let Prepared { digest, settled, .. } = prepared;
+                Ok(Attempt::unsent(Outcome::Unchanged { digest, settled }))
+            }
+            Ok(Before::Unknown(backup)) => Ok(self.adopt(&prepared, backup)),
+            Err(failure) => Ok(Attempt::unsent(Outcome::Failed(failure))),
+        }
+    }
+
+    async fn put(self, prepared: Prepared) -> Result<Attempt, Stop> {
+        let Self { store, clock, counters, stem, last, .. } = self;
+        let hour = Hour::of(prepared.fields.captured_at);
+        let damage: Option<Box<str>> = match &prepared.fields.check {
+            CheckResult::Failed(found) => Some(found.as_str().into()),
+            _ => None,
+        };
+        if let Some(last) = last.as_ref().filter(|last| last.hour > hour) {
+            let failure = put::clock_set_back(last.hour, prepared.fields.captured_at);
+            return Ok(Attempt::unsent(Outcome::Failed(failure)));
+        }
+        let here = last.filter(|last| last.hour == hour);
+        if damage.is_some() && here.as_ref().is_some_and(|last| last.damage.is_none()) {
+            let failure = put::would_replace_good(damage.as_deref());
+            return Ok(Attempt::unsent(Outcome::Failed(failure)));
+        }
+        let put = put_of(store, stem, &prepared, here.map(|last| last.etag));
+        let Prepared { digest, settled, body, .. } = prepared;
+        let backup = match put.run(body).await {
+            Ok(done) => {
+                match done.sent_bytes {
+                    0 => counters.unchanged(),
+                    bytes => counters.stored(bytes),
+                }
+                done.backup
+            }
+            Err(PutError::Failed(failure)) => {
+                return Ok(Attempt { outcome: Outcome::Failed(failure), sent: true });
+            }
+            Err(PutError::Fenced(footer)) => return Err(Stop::Fenced(*footer)),
+        };
+        let at = clock.monotonic();
+        Ok(Attempt { outcome: Outcome::Stored { digest, settled, backup, at }, sent: true })
+    }
+
+    /// Where an owner before this one ended before it could tell what it had stored: looks whether the newest
+    /// backup in the bucket has this content already.
+    async fn stored_before(&self, prepared: &Prepared) -> Result<Before, Failure> {
+        let hour = Hour::of(prepared.fields.captured_at);
+        let last = self.last.as_ref().filter(|last| last.content == prepared.content);
+        // In its own hour, the condition of the write finds what is there.
+        let Some(since) = self.unsure_since.filter(|&since| since != hour || last.is_some()) else {
+            return Ok(Before::Other);
+        };
+        let listed = inventory::of_database(self.store, self.stem).await;
+        let listed = listed.map_err(|error| put::store_failure(&error))?;
+        let Some(newest) = listed.first() else { return Ok(Before::Other) };
+        if last.is_some_and(|last| (last.hour, &last.etag) == (newest.key.hour, &newest.etag)) {
+            return Ok(Before::Last);
+        }
+        if newest.key.hour > hour {
+            return Err(put::clock_set_back(newest.key.hour, prepared.fields.captured_at));
+        }
+        if newest.key.hour == hour || newest.key.hour < since {
+            return Ok(Before::Other);
+        }
+        let found = match ultrasimple_store::footer(self.store, &newest.key.object_key()).await {
+            Ok((footer, info)) => Some((footer, info)),
+            Err(FetchError::Store(error)) => return Err(put::store_failure(&error)),
+            // What cannot be read is no backup of this content.
+            Err(_) => None,
+        };
+        let fields = &prepared.fields;
+        let same = found.filter(|(footer, _)| {
+            let is_ours = (&footer.volume, &footer.path) == (&fields.volume, &fields.path);
+            is_ours && footer.blake3 == prepared.content && footer.check == fields.check
+        });
+        Ok(same.map_or(Before::Other, |(footer, info)| {
+            let newest = Newest::of(&footer);
+            Before::Unknown(StoredBackup { bytes: info.size, etag: info.etag, newest })
+        }))
+    }
+
+    fn adopt(&self, prepared: &Prepared, backup: StoredBackup) -> Attempt {
+        self.counters.unchanged();
+        let Prepared { digest, settled, .. } = *prepared;
+        let at = self.clock.monotonic();
+        Attempt::unsent(Outcome::Stored { digest, settled, backup, at })
+    }
+}

@@ -1,0 +1,479 @@
+//! What the simulation drives of this crate: the owner of a shard without its actor, the queue of uploads, the
+//! sending of a capture, and the tending of a shard, over whatever store and clock.
+//!
+//! Nothing is decided here: each call is what the actor of the same name does with the same message. It differs
+//! from them in one thing: what they do in the order of a hash map comes sorted, so that a run can be repeated.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use ultrasimple_core::catalog::StoredBackup;
+use ultrasimple_core::config::{KeepSettings, VerifyPercent};
+use ultrasimple_core::footer::FooterFields;
+use ultrasimple_core::{
+    Catalog, Clock, ContentHash, Epoch, FingerprintDigest, Hour, KeyStem, NodeName, ShardKey,
+    SourcePath, Timestamp, object,
+};
+use ultrasimple_keeper::UpdateError;
+use ultrasimple_sqlite::{CaptureOptions, Capturer};
+use ultrasimple_store::Store;
+
+use crate::StartError;
+use crate::agenda::Agenda;
+use crate::backup::send::Sending;
+use crate::backup::{Attempt, Prepared, PreparedBody, Stop};
+use crate::budget::{Begin, PutBudget};
+use crate::dispatch::{Dispatcher, Ended, Next, Ticket};
+use crate::keeping::KeepingCounters;
+use crate::recall::{Recollection, recollect};
+use crate::scan::{DatabaseId, Gone, Identity, test_id};
+use crate::scanner::{Changed, News};
+use crate::shard::{self, Offer, Shard};
+use crate::shard_owner::Ask;
+use crate::statistics::Counters;
+use crate::tending::{self, Job, TendError, Tended, Tender};
+
+/// What a scanner knows of a database.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// A number that no other database of this node has, or has had.
+    pub number: u32,
+    /// Where it is.
+    pub path: SourcePath,
+    /// What its key begins with.
+    pub stem: KeyStem,
+}
+
+impl Place {
+    fn id(&self) -> DatabaseId {
+        test_id(self.number)
+    }
+
+    fn identity(&self) -> Identity {
+        Identity::new(&self.path, &self.stem)
+    }
+}
+
+/// What a scan saw of one shard.
+#[derive(Debug, Default)]
+pub struct Sight<'a> {
+    /// New, or with another fingerprint.
+    pub changed: Vec<(&'a Place, FingerprintDigest)>,
+    /// No longer there.
+    pub gone: Vec<&'a Place>,
+}
+
+/// The owner of a shard.
+#[derive(Debug)]
+pub struct Owner {
+    key: ShardKey,
+    shard: Shard,
+    agenda: Agenda,
+}
+
+/// What an owner says that the bucket has of a database.
+#[derive(Debug, Clone)]
+pub struct Believed {
+    /// Which.
+    pub number: u32,
+    /// All that a database with this fingerprint holds; `NONE`: it vouches for no fingerprint.
+    pub digest: FingerprintDigest,
+    /// What the newest backup is of.
+    pub content: ContentHash,
+    /// Its hour.
+    pub hour: Hour,
+}
+
+impl Owner {
+    /// One that knows nothing yet.
+    pub fn new(key: ShardKey, now: Duration) -> Self {
+        Self { key, shard: Shard::default(), agenda: Agenda::new(now) }
+    }
+
+    /// Takes in what the catalog says.
+    pub fn recall(&mut self, recalled: Recalled) {
+        let Recollection { databases, unsure_since, facts, .. } = recalled.0;
+        self.shard.recall(databases, unsure_since);
+        self.agenda.learn(facts);
+    }
+
+    /// Takes in what a scan saw, and offers what is to be backed up.
+    pub fn observe(&mut self, sight: Sight<'_>, now: Duration, time: Timestamp) -> Vec<Offered> {
+        let changed = sight.changed.into_iter().map(|(place, digest)| Changed {
+            id: place.id(),
+            identity: place.identity(),
+            digest,
+        });
+        let gone = sight.gone.into_iter().map(|place| Gone {
+            id: place.id(),
+            identity: place.identity(),
+            path: place.path.clone(),
+        });
+        let news = News { changed: changed.collect(), gone: gone.collect() };
+        self.shard.observe(news, now, time);
+        let mut offers = self.shard.offers(now, Duration::ZERO);
+        offers.sort_by_key(|offer| offer.id.test_number());
+        offers.into_iter().map(Offered).collect()
+    }
+
+    /// Takes in how an attempt ended.
+    pub fn settle(&mut self, number: u32, outcome: Outcome, now: Duration) {
+        self.shard.settle(test_id(number), outcome.0, now);
+    }
+
+    /// What is to be done for the catalog now. Its end is to be told.
+    pub fn begin_tending(
+        &mut self,
+        ask: Asked,
+        places: &dyn Fn(u32) -> Option<Place>,
+        now: Duration,
+        time: Timestamp,
+    ) -> Option<Work> {
+        let (untold, glance) = (self.shard.untold(), self.shard.glance(now));
+        let due = self.agenda.due(untold, glance, VerifyPercent::OFF, now, time);
+        let due = match ask {
+            Asked::Due => Ask::Due.of(due, untold.changes)?,
+            Asked::Once => Ask::Once.of(due, untold.changes)?,
+            Asked::Write => Ask::Write.of(due, untold.changes)?,
+            Asked::Look => Ask::Look.of(due, untold.changes)?,
+        };
+        let place = |id: DatabaseId| {
+            let place = places(id.test_number())?;
+            Some((place.path, place.stem))
+        };
+        // A path is never that of another database here.
+        let stem = |path: &SourcePath| {
+            let name = String::from_utf8_lossy(path.as_bytes()).trim_start_matches('/').to_owned();
+            KeyStem::new(name.trim_end_matches(".db"), 1_024).ok()
+        };
+        let changes = self.shard.begin_write(place, stem);
+        let gone = self.shard.untold_absences(time);
+        Some(Work(Job { key: self.key.clone(), due, changes, gone }))
+    }
+
+    /// What came of it; `None`: it failed, or was given up. Gives the number of databases that turned out to be lost.
+    pub fn end_tending(
+        &mut self,
+        done: Option<Done>,
+        places: &dyn Fn(u32) -> Option<Place>,
+        now: Duration,
+        time: Timestamp,
+    ) -> usize {
+        let Some(Done(tended)) = done else {
+            self.shard.not_written();
+            self.agenda.failed(now);
+            return 0;
+        };
+        let Tended { facts, newest, told, done, .. } = tended;
+        self.shard.written(&told);
+        self.agenda.written(now);
+        self.agenda.learn(facts);
+        if done.prune {
+            self.agenda.pruned(now);
+        }
+        let this_hour = Hour::of(time);
+        self.shard.forget(
+            |id, last| {
+                let identity = places(id.test_number())?.identity();
+                tending::lost(newest.get(&identity), last, this_hour)
+            },
+            now,
+        )
+    }
+
+    /// What it says that the bucket has, by number.
+    pub fn believes(&self) -> Vec<Believed> {
+        let mut all: Vec<_> = self.shard.held().collect();
+        all.sort_by_key(|(id, _)| id.test_number());
+        let believed = all.into_iter().map(|(id, held)| Believed {
+            number: id.test_number(),
+            digest: held.digest,
+            content: held.backup.content,
+            hour: held.backup.hour,
+        });
+        believed.collect()
+    }
+
+    /// Databases with a change that the bucket has not.
+    pub fn pending(&self) -> u64 {
+        self.shard.glance(Duration::ZERO).pending
+    }
+
+    /// How much there is to tell the catalog.
+    pub fn untold(&self) -> usize {
+        self.shard.untold().changes
+    }
+}
+
+/// What an owner asks to have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// What is due.
+    Due,
+    /// What is due, verification excepted, and a catalog that says all.
+    Once,
+    /// A catalog that says all.
+    Write,
+    /// To look at the catalog again.
+    Look,
+}
+
+/// What a catalog says to an owner.
+#[derive(Debug)]
+pub struct Recalled(Recollection);
+
+/// A database to be backed up.
+#[derive(Debug, Clone)]
+pub struct Offered(Offer);
+
+impl Offered {
+    /// Which.
+    pub fn number(&self) -> u32 {
+        self.0.id.test_number()
+    }
+
+    /// What its owner knows of its newest backup. As `captured`, it is not sent when it is unchanged.
+    pub fn last_content(&self) -> Option<ContentHash> {
+        let Offer { last, unsure_since, .. } = &self.0;
+        last.as_ref().filter(|_| unsure_since.is_none()).map(|last| last.content)
+    }
+
+    /// Whether the bucket may have more than the owner knows.
+    pub fn is_unsure(&self) -> bool {
+        self.0.unsure_since.is_some()
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone)]
+pub struct Outcome(shard::Outcome);
+
+impl Outcome {
+    /// Not tried, or given up.
+    pub fn deferred() -> Self {
+        Self(shard::Outcome::Deferred)
+    }
+
+    /// The file is gone.
+    pub fn vanished() -> Self {
+        Self(shard::Outcome::Vanished)
+    }
+
+    /// The content is that of the last backup.
+    pub fn unchanged(digest: FingerprintDigest, settled: bool) -> Self {
+        Self(shard::Outcome::Unchanged { digest, settled })
+    }
+
+    /// The database cannot be read.
+    pub fn unreadable() -> Self {
+        let reason = "the simulated database is locked".to_owned();
+        Self(shard::Outcome::Failed(shard::Failure { kind: "busy", reason }))
+    }
+
+    /// The outcome of a write that was answered as if it had been confirmed.
+    pub fn stored(digest: FingerprintDigest, backup: StoredBackup, at: Duration) -> Self {
+        Self(shard::Outcome::Stored { digest, settled: true, backup, at })
+    }
+
+    /// In a word.
+    pub fn name(&self) -> &'static str {
+        match &self.0 {
+            shard::Outcome::Stored { .. } => "stored",
+            shard::Outcome::Unchanged { .. } => "unchanged",
+            shard::Outcome::Failed(failure) => failure.kind,
+            shard::Outcome::Vanished => "vanished",
+            shard::Outcome::Deferred => "deferred",
+        }
+    }
+
+    /// Whether the store has confirmed the content.
+    pub fn is_stored(&self) -> bool {
+        matches!(self.0, shard::Outcome::Stored { .. })
+    }
+}
+
+/// How the sending of a capture ended.
+#[derive(Debug)]
+pub enum Sent {
+    /// To be settled; and whether a request to write was made.
+    Ended(Outcome, bool),
+    /// The bucket has something of a later owner, with this epoch.
+    Fenced(Epoch),
+}
+
+/// A capture.
+#[derive(Debug, Clone)]
+pub struct Captured {
+    /// Taken before the image was read.
+    pub digest: FingerprintDigest,
+    /// Whether a later change will show in the fingerprint.
+    pub settled: bool,
+    /// The bytes.
+    pub image: Vec<u8>,
+    /// What the footer says.
+    pub fields: FooterFields,
+}
+
+/// Counters that nobody reads.
+#[derive(Debug, Default)]
+pub struct Counts(Counters);
+
+/// Sends a capture as an upload does.
+pub async fn send(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    counts: &Counts,
+    stem: &KeyStem,
+    offered: Offered,
+    captured: Captured,
+) -> Sent {
+    let Captured { digest, settled, image, fields } = captured;
+    let content = ContentHash::of(&image);
+    let Ok((bytes, footer)) = object::encode_hashed(&image, content, fields.clone()) else {
+        return Sent::Ended(Outcome::unreadable(), false);
+    };
+    let body = PreparedBody::Object(bytes.into(), Box::new(footer));
+    let prepared = Prepared { digest, settled, content, fields, body };
+    let Offer { last, unsure_since, .. } = offered.0;
+    let last = last.map(|last| *last);
+    let counters = &counts.0;
+    let sending = Sending { store, clock, counters, stem, last, unsure_since };
+    match sending.run(prepared).await {
+        Ok(Attempt { outcome, sent }) => Sent::Ended(Outcome(outcome), sent),
+        Err(Stop::Fenced(footer)) => Sent::Fenced(footer.epoch),
+    }
+}
+
+/// The queue of uploads of a node.
+#[derive(Debug)]
+pub struct Queue {
+    dispatcher: Dispatcher<ShardKey>,
+    budget: PutBudget,
+}
+
+/// What the queue says.
+#[derive(Debug)]
+pub enum Turn {
+    /// Begin this upload.
+    Begin(Slot, ShardKey, Offered),
+    /// It is not tried now.
+    Defer(ShardKey, u32),
+    /// Nothing until something ends or is offered.
+    Nothing,
+}
+
+/// A place among the uploads in flight.
+#[derive(Debug)]
+pub struct Slot(Ticket);
+
+impl Queue {
+    /// At most `concurrent` uploads at once.
+    pub fn new(concurrent: usize) -> Self {
+        let budget = PutBudget::new(None, Begin::Again, 0, Duration::ZERO);
+        Self { dispatcher: Dispatcher::new(concurrent), budget }
+    }
+
+    /// Takes a database to be backed up.
+    pub fn offer(&mut self, shard: ShardKey, offered: Offered) {
+        self.dispatcher.offer(shard, offered.0);
+    }
+
+    /// A cycle begins.
+    pub fn new_cycle(&mut self) {
+        self.dispatcher.new_cycle();
+    }
+
+    /// What is to be done next. To be asked until there is nothing.
+    pub fn next_turn(&mut self) -> Turn {
+        match self.dispatcher.next(&self.budget) {
+            Next::Begin(ticket, shard, offer) => Turn::Begin(Slot(ticket), shard, Offered(offer)),
+            Next::Defer(shard, id) => Turn::Defer(shard, id.test_number()),
+            Next::Wait(_) | Next::Nothing => Turn::Nothing,
+        }
+    }
+
+    /// An upload has ended. Whether the store has now failed so often that the rest waits.
+    pub fn ended(&mut self, slot: Slot, outcome: &Outcome, sent: bool) -> bool {
+        self.dispatcher.ended(slot.0, Ended::of(&outcome.0, sent), &mut self.budget)
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.dispatcher.waiting()
+    }
+}
+
+/// Whoever tends the shards of a node.
+#[derive(Debug, Clone)]
+pub struct Keeper(Arc<Tender>);
+
+/// What is to be done for a catalog.
+#[derive(Debug)]
+pub struct Work(Job);
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Done(Tended);
+
+/// Why nothing came of it.
+#[derive(Debug)]
+pub enum Undone {
+    /// A later owner has written the catalog, with this epoch.
+    Fenced(Epoch),
+    /// To be tried again.
+    Failed(String),
+}
+
+impl Keeper {
+    /// One that writes as the owner with this epoch.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        settings: KeepSettings,
+        node: NodeName,
+        epoch: Epoch,
+        shards: u32,
+    ) -> Option<Self> {
+        Some(Self(Arc::new(Tender {
+            store,
+            clock,
+            capturer: capturer()?,
+            counters: Arc::new(KeepingCounters::default()),
+            settings,
+            node,
+            epoch,
+            shards,
+            holds: tokio::sync::Mutex::default(),
+        })))
+    }
+
+    /// What a catalog says to the owner of its shard.
+    pub async fn recollect(&self, catalog: &Catalog, is_fresh: bool) -> Recalled {
+        Recalled(recollect(&self.0, catalog, is_fresh).await)
+    }
+
+    /// Does what is to be done.
+    ///
+    /// # Errors
+    /// When it could not be done, or a later owner has written.
+    pub async fn tend(&self, work: Work, is_final: bool) -> Result<Done, Undone> {
+        match self.0.tend(work.0, is_final).await {
+            Ok(tended) => Ok(Done(tended)),
+            Err(TendError::Catalog(UpdateError::Fenced { epoch, .. })) => {
+                Err(Undone::Fenced(epoch))
+            }
+            Err(error) => Err(Undone::Failed(error.to_string())),
+        }
+    }
+}
+
+/// Nothing is captured with it: verification is left out.
+fn capturer() -> Option<Arc<Capturer>> {
+    static CAPTURER: OnceLock<Option<Arc<Capturer>>> = OnceLock::new();
+    let make = || {
+        let scratch = std::env::temp_dir().join("ultrasimple-simulation");
+        let capturer = Capturer::new(CaptureOptions::new(scratch));
+        capturer.map_err(StartError::Scratch).ok().map(Arc::new)
+    };
+    CAPTURER.get_or_init(make).clone()
+}
