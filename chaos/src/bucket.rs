@@ -9,12 +9,14 @@ use ultrasimple_testkit::seaweed::{ADMIN, SeaweedFs};
 use crate::check::Listing;
 use crate::stage::BUCKET;
 
+/// What is in the name of an object that only its lack of a footer tells from a backup.
+pub(crate) const LIKE_OURS: &str = "elsewhere/foreign";
 /// Objects of others that look almost like ours, some of them old enough for retention.
 const FOREIGN: [(&str, &str); 4] = [
     ("readme.txt", "not a backup"),
     ("t1/t1-20200101-000000.db.lz4.bak", "not a backup"),
     ("t1/t1-20200101-003000.db.lz4", "no full hour"),
-    ("elsewhere/t1-20200101-000000.db.lz4", "no footer"),
+    ("elsewhere/foreign-20200101-000000.db.lz4", "no footer"),
 ];
 
 /// A client of the store that meets no fault.
