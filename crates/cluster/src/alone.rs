@@ -38,7 +38,7 @@ async fn drive(mut controls: Controls, mut assignments: crate::Assignments) {
                     assignment.phase = Phase::Releasing;
                 }
             }
-            Report::Store { .. } => {}
+            Report::Fit { .. } => {}
         }
         controls.assign(assignments.clone());
         if is_leaving && assignments.is_empty() {

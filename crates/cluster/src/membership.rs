@@ -68,10 +68,11 @@ pub enum Report {
         /// What was found, for people.
         what: String,
     },
-    /// Whether the store works for this node, as far as it can tell.
-    Store {
-        /// It has failed for so long that others should take over, if it works for them.
-        works: bool,
+    /// Whether this node can do its work.
+    Fit {
+        /// Else the store has not worked for it for a while, or its file system hangs: others should take over, if
+        /// these work for them.
+        is_fit: bool,
     },
     /// This node ends: it gives all shards back.
     Leave,
@@ -114,7 +115,7 @@ impl Lease {
                 continue;
             }
             tokio::select! {
-                () = tokio::time::sleep(end - now) => {}
+                () = tokio::time::sleep(end.saturating_sub(now)) => {}
                 changed = until.changed() => {
                     if changed.is_err() {
                         // Nobody renews it any more.

@@ -29,13 +29,21 @@ impl Clock for SystemClock {
         Timestamp::now()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
+    /// It goes on while the machine sleeps: a lease does not.
     fn monotonic(&self) -> Duration {
         use std::sync::OnceLock;
-        use std::time::Instant;
-        static START: OnceLock<Instant> = OnceLock::new();
-        BEFORE_THE_START + START.get_or_init(Instant::now).elapsed()
+        static START: OnceLock<Duration> = OnceLock::new();
+        let now = since_boot();
+        BEFORE_THE_START + now.saturating_sub(*START.get_or_init(|| now))
     }
+}
+
+fn since_boot() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    rustix::time::clock_gettime(clock).try_into().unwrap_or_default()
 }
 
 #[cfg(test)]

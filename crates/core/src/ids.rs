@@ -77,6 +77,11 @@ name!(
     NodeName,
     "node"
 );
+name!(
+    /// A cluster: what the nodes of one fleet share, in etcd and in a bucket.
+    ClusterName,
+    "cluster"
+);
 
 /// A fixed hash slice of a volume's databases; the unit of ownership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -30,7 +30,7 @@ pub use etag::ETag;
 pub use fingerprint::{FileStamp, Fingerprint, FingerprintDigest};
 pub use footer::{CheckResult, ContentHash, Footer};
 pub use hour::Hour;
-pub use ids::{Epoch, InvalidName, NodeName, ShardId, VolumeName};
+pub use ids::{ClusterName, Epoch, InvalidName, NodeName, ShardId, VolumeName};
 pub use jiff::Timestamp;
 pub use key::{BackupKey, KeyStem, ObjectKey};
 pub use path::SourcePath;

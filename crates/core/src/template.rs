@@ -89,6 +89,12 @@ impl PathTemplate {
         Ok(Self { text: Some(text.to_owned()), components })
     }
 
+    /// Whether `{{variable}}` stands in it.
+    pub fn names(&self, variable: &str) -> bool {
+        let is_it = |part: &Part| matches!(part, Part::Variable(name) if name == variable);
+        self.components.iter().flatten().any(is_it)
+    }
+
     fn path() -> Self {
         let components = vec![vec![Part::Variable("path".to_owned())]];
         Self { text: None, components }

@@ -65,6 +65,11 @@ impl Ended {
         let failed = matches!(outcome, Outcome::Failed(_));
         Self { store: StoreSays::of(outcome), failed, sent }
     }
+
+    /// Whether the store was to blame.
+    pub(crate) fn is_the_stores_failure(self) -> bool {
+        self.store == StoreSays::Broken
+    }
 }
 
 /// What an upload told about the store.

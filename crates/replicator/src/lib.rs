@@ -19,6 +19,7 @@ mod dispatch;
 mod dry_run;
 mod epoch;
 mod flow;
+mod health;
 mod heap;
 mod held;
 mod keeper;

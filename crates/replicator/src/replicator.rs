@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use ultrasimple_cluster::alone::alone;
-use ultrasimple_cluster::{Grant, Membership};
+use ultrasimple_cluster::{Grant, Membership, Report};
 use ultrasimple_core::cluster_file::Holder;
 use ultrasimple_core::{Clock, Epoch, ShardId, ShardKey, Timestamp, VolumeName};
 use ultrasimple_sqlite::{CaptureOptions, Capturer};
@@ -16,6 +16,7 @@ use ultrasimple_store::Store;
 
 use crate::budget::{Begin, PutBudget};
 use crate::epoch::Taken;
+use crate::health::Health;
 use crate::leash::LeashedStore;
 use crate::node::{Halt, Node};
 use crate::options::ReplicatorOptions;
@@ -29,6 +30,12 @@ use crate::{CycleError, RunError, StartError, epoch, heap};
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 /// A scan that takes longer than this is worth a line in the log.
 const SLOW_SCAN: Duration = Duration::from_mins(1);
+
+/// How long the store may take to say what time it is.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A scan that takes longer than this is taken for one that does not end.
+const SCAN_HANGS: Duration = Duration::from_mins(5);
 
 /// A cycle whose scan is done.
 struct Begun {
@@ -59,14 +66,62 @@ pub struct Replicator {
 }
 
 /// What is running.
+#[derive(Clone)]
 struct Running {
     node: Node,
     halt: Halt,
     membership: Membership,
     gained: Arc<Notify>,
+    health: Arc<Mutex<Health>>,
 }
 
 impl Running {
+    /// Finds out whether the store works for this node, where uploads do not tell. `before` and `now` are what they
+    /// told; `waits`: some are under way or wait.
+    fn examine(&self, replicator: &Replicator, before: (u64, u64), now: (u64, u64), waits: bool) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_worked = now.0 > before.0;
+        if replicator.membership.is_none() || !(waits || health.doubts_store()) {
+            return;
+        }
+        if has_worked {
+            self.tell(health.store_worked());
+        } else if now.1 > before.1 || waits {
+            drop(health);
+            let (store, clock) = (Arc::clone(&replicator.store), Arc::clone(&replicator.clock));
+            let running = self.clone();
+            tokio::spawn(async move {
+                let asked = tokio::time::timeout(PROBE_TIMEOUT, store.time()).await;
+                let works = matches!(asked, Ok(Ok(_)));
+                let mut health = running.health.lock().unwrap_or_else(PoisonError::into_inner);
+                let now = clock.monotonic();
+                let news = if works { health.store_worked() } else { health.store_failed(now) };
+                running.tell(news);
+            });
+        }
+    }
+
+    /// Tells the others, if it is news, whether this node can do its work.
+    fn tell(&self, news: Option<bool>) {
+        let Some(works) = news else { return };
+        if works {
+            tracing::info!("This node can do its work again");
+        } else {
+            tracing::error!(
+                "The store has not worked for this node for a while, or its file system hangs: other nodes \
+                 are to take over"
+            );
+        }
+        let membership = self.membership.clone();
+        tokio::spawn(async move { membership.report(Report::Fit { is_fit: works }).await });
+    }
+
+    /// A scan goes on for so long, or has ended.
+    fn scans(&self, for_so_long: Duration) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tell(health.scan_hangs(for_so_long >= SCAN_HANGS));
+    }
+
     /// Waits until the next cycle is due.
     async fn next(&self, ticks: &mut Interval) {
         tokio::select! {
@@ -195,14 +250,21 @@ impl Replicator {
         let stopped = loop {
             let cycle = async {
                 let tree = running.node.tree().await?;
-                let begun = self.begin_cycle(&tree, &mut news).await?;
+                let said = self.counters.store_says();
+                let begun = self.begin_cycle(&running, &tree, &mut news).await?;
                 // The line is told as soon as all is stored, or when the next cycle is due.
                 let is_due = tokio::select! {
                     idle = tree.when_idle() => idle.map(|()| false)?,
                     _ = ticks.tick() => true,
                     () = running.gained.notified() => true,
                 };
-                self.end_cycle(&tree, begun, &mut since_last).await?;
+                let report = self.end_cycle(&tree, begun, &mut since_last).await?;
+                running.examine(
+                    self,
+                    said,
+                    self.counters.store_says(),
+                    report.pending > report.failed,
+                );
                 if !is_due {
                     running.next(&mut ticks).await;
                 }
@@ -234,7 +296,7 @@ impl Replicator {
             if let Some(error) = tree.settle().await? {
                 return Err(CycleError::Catalogs(error));
             }
-            let begun = self.begin_cycle(&tree, &mut ScanNews::default()).await?;
+            let begun = self.begin_cycle(&running, &tree, &mut ScanNews::default()).await?;
             tree.when_idle().await?;
             let report = self.end_cycle(&tree, begun, &mut since_last).await?;
             tree.keep_once().await?;
@@ -279,7 +341,7 @@ impl Replicator {
         };
         let node = Node::spawn(plan).await?;
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(node.clone());
-        Ok(Running { node, halt, membership, gained })
+        Ok(Running { node, halt, membership, gained, health: Arc::default() })
     }
 
     /// Takes the bucket and all shards. Also tells whether the bucket is new.
@@ -294,19 +356,27 @@ impl Replicator {
         Ok((membership, is_new))
     }
 
-    async fn begin_cycle(&self, tree: &Tree, news: &mut ScanNews) -> Result<Begun, CycleError> {
-        tree.settle().await?;
+    async fn begin_cycle(
+        &self,
+        running: &Running,
+        tree: &Tree,
+        news: &mut ScanNews,
+    ) -> Result<Begun, CycleError> {
         let start = self.clock.monotonic();
         let scanning = tree.scan_and_offer();
         tokio::pin!(scanning);
+        let mut waited = Duration::ZERO;
         let scanned: Scanned = loop {
             tokio::select! {
                 scanned = &mut scanning => break scanned?,
                 () = tokio::time::sleep(SLOW_SCAN) => {
+                    waited += SLOW_SCAN;
                     tracing::warn!("The scan takes long: does a file system hang?");
+                    running.scans(waited);
                 }
             }
         };
+        running.scans(Duration::ZERO);
         news.tell(&scanned);
         let (databases, changed) = (scanned.databases, scanned.changed);
         self.counters.scanned(scanned.at, scanned.took, databases, changed);

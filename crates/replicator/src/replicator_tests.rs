@@ -2,6 +2,8 @@
 
 #[path = "replicator_tests/bill.rs"]
 mod bill;
+#[path = "replicator_tests/fleet.rs"]
+mod fleet;
 #[path = "replicator_tests/keeping.rs"]
 mod keeping;
 #[path = "replicator_tests/mending.rs"]

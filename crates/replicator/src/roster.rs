@@ -20,7 +20,7 @@ pub(crate) enum Stage {
     Ready {
         /// A scan has told its owner of all databases.
         is_observed: bool,
-        /// There is no usable catalog.
+        /// There is no usable catalog: if the first scan shows databases, one is made.
         lacks_catalog: bool,
     },
     /// It is to go to another node.
@@ -88,8 +88,8 @@ impl Roster {
     pub(crate) fn observed(&self, place: Place, epoch: Epoch) {
         self.change(|inner| {
             let entry = inner.entries.get_mut(&place).filter(|entry| entry.owner.epoch() == epoch);
-            if let Some(Entry { stage: Stage::Ready { is_observed, .. }, .. }) = entry {
-                *is_observed = true;
+            if let Some(Entry { stage: stage @ Stage::Ready { .. }, .. }) = entry {
+                *stage = Stage::Ready { is_observed: true, lacks_catalog: false };
             }
         });
     }
@@ -133,7 +133,7 @@ pub(crate) fn wanted(ready: &[(Place, Entry)], places: usize) -> Wanted {
         if let Some(owned) = owned.get_mut(place.index()) {
             *owned = true;
         }
-        if entry.stage != (Stage::Ready { is_observed: true, lacks_catalog: false }) {
+        if !matches!(entry.stage, Stage::Ready { is_observed: true, .. }) {
             fresh.insert(*place);
         }
     }

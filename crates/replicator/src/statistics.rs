@@ -19,6 +19,7 @@ pub(crate) struct Counters {
     bytes: AtomicU64,
     unchanged: AtomicU64,
     failed: AtomicU64,
+    store_failed: AtomicU64,
     last: Mutex<LastCycle>,
     keeping: Arc<KeepingCounters>,
     meter: Mutex<Meter>,
@@ -47,8 +48,14 @@ impl Counters {
         self.unchanged.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn failed(&self) {
+    pub(crate) fn failed(&self, is_the_stores: bool) {
         self.failed.fetch_add(1, Ordering::Relaxed);
+        self.store_failed.fetch_add(u64::from(is_the_stores), Ordering::Relaxed);
+    }
+
+    /// How often the store has confirmed an upload, and how often it was to blame that one failed.
+    pub(crate) fn store_says(&self) -> (u64, u64) {
+        (self.stored.load(Ordering::Relaxed), self.store_failed.load(Ordering::Relaxed))
     }
 
     pub(crate) fn scanned(&self, at: Timestamp, took: Duration, databases: u64, changed: u64) {

@@ -12,12 +12,14 @@ use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use ultrasimple_cluster::{Assignment, Membership, Phase, Report};
 use ultrasimple_core::config::VerifyPercent;
 use ultrasimple_core::{Clock, Epoch, Place, ShardKey, Volumes};
+use ultrasimple_keeper::catalogs;
 use ultrasimple_store::StoreError;
 
 use crate::CycleError;
@@ -32,6 +34,8 @@ use crate::uploader::Uploader;
 
 /// Catalogs read, and shards given back, at once.
 const AT_ONCE: usize = 32;
+/// For so many catalogs it is cheaper to find out first which there are.
+const WORTH_A_LISTING: usize = 16;
 /// What was given up gets so long to notice.
 const GIVEN_UP: Duration = Duration::from_secs(5);
 
@@ -173,11 +177,12 @@ impl State {
     /// Makes the roster what the assignments say.
     async fn adopt(&mut self, myself: &ActorRef<Message>) -> Result<(), SpawnErr> {
         let assignments = self.arguments.membership.assignments();
-        let Arguments { roster, volumes, .. } = &self.arguments;
+        let Arguments { roster, volumes, uploader, .. } = &self.arguments;
         for (place, entry) in roster.entries() {
             let assigned = assignments.get(&entry.owner.seat().shard);
             if assigned.map(|assigned| assigned.grant.epoch) != Some(entry.owner.epoch()) {
                 roster.remove(place);
+                uploader.withdraw(place);
                 entry.owner.end();
             }
         }
@@ -185,7 +190,7 @@ impl State {
             match volumes.place_of(shard) {
                 Some(place) => self.assign(shard, place, *assignment).await?,
                 None => {
-                    tracing::error!(%shard, "The shard {shard} is on none of this node's volumes")
+                    tracing::error!(%shard, "The shard {shard} is on none of this node's volumes");
                 }
             }
         }
@@ -255,20 +260,19 @@ impl State {
     /// Has the catalogs read of all shards that need it.
     fn read_catalogs(&mut self, myself: &ActorRef<Message>) {
         let Arguments { roster, tender, is_second_life, .. } = &self.arguments;
-        for (place, entry) in roster.entries() {
-            let key = (place, entry.owner.epoch());
-            if entry.stage != Stage::New || !self.reading.insert(key) {
-                continue;
-            }
-            let (myself, tender) = (myself.clone(), Arc::clone(tender));
-            let turns = Arc::clone(&self.turns);
-            let grant = entry.owner.seat().grant;
-            let trust = if *is_second_life { Trust::None } else { Trust::Grant(grant) };
-            tokio::spawn(async move {
-                let _turn = turns.acquire_owned().await;
-                let outcome = recall(&tender, entry.owner.seat(), trust).await;
-                let _ = myself.cast(Message::Recalled(place, key.1, Box::new(outcome)));
-            });
+        let unread = roster.entries().into_iter().filter_map(|(place, entry)| {
+            let is_due =
+                entry.stage == Stage::New && self.reading.insert((place, entry.owner.epoch()));
+            is_due.then_some(entry.owner)
+        });
+        let unread: Vec<_> = unread.collect();
+        if !unread.is_empty() {
+            let reading = Reading {
+                steward: myself.clone(),
+                tender: Arc::clone(tender),
+                is_second_life: *is_second_life,
+            };
+            tokio::spawn(reading.run(unread));
         }
     }
 
@@ -337,5 +341,41 @@ impl State {
             let (shard, epoch) = (shard.clone(), grant.epoch);
             membership.report(Report::Released { shard, epoch, catalog }).await;
         });
+    }
+}
+
+/// The reading of some catalogs.
+struct Reading {
+    steward: ActorRef<Message>,
+    tender: Arc<Tender>,
+    is_second_life: bool,
+}
+
+impl Reading {
+    async fn run(self, owners: Vec<ShardOwner>) {
+        let there = if owners.len() >= WORTH_A_LISTING { self.list(&owners).await } else { None };
+        let reads = stream::iter(owners).for_each_concurrent(AT_ONCE, |owner| {
+            let is_there = there.as_ref().is_none_or(|there| there.contains(&owner.seat().shard));
+            self.read(owner, is_there)
+        });
+        reads.await;
+    }
+
+    /// Which catalogs there are; `None` where that cannot be told, and each is to be asked for.
+    async fn list(&self, owners: &[ShardOwner]) -> Option<HashSet<ShardKey>> {
+        let volumes: HashSet<_> = owners.iter().map(|owner| &owner.seat().shard.volume).collect();
+        let mut there = HashSet::new();
+        for volume in volumes {
+            there.extend(catalogs::list(&*self.tender.store, Some(volume)).await.ok()?);
+        }
+        Some(there)
+    }
+
+    async fn read(&self, owner: ShardOwner, is_there: bool) {
+        let seat = owner.seat();
+        let trust = if self.is_second_life { Trust::None } else { Trust::Grant(seat.grant) };
+        let outcome = if is_there { recall(&self.tender, seat, trust).await } else { Ok(None) };
+        let told = Message::Recalled(seat.place, seat.grant.epoch, Box::new(outcome));
+        let _ = self.steward.cast(told);
     }
 }

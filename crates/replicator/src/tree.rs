@@ -255,8 +255,15 @@ impl Tree {
         Ok(unread)
     }
 
+    /// Waits until no catalog is being read.
+    #[cfg(test)]
+    pub(crate) async fn settled_again(&self) {
+        self.steward.settled().await.unwrap();
+    }
+
     /// Scans, and hands what is to be backed up to the uploader. Does not wait for uploads.
     pub(crate) async fn scan_and_offer(&self) -> Result<Scanned, CycleError> {
+        self.settle().await?;
         self.steward.retry();
         let ready = self.roster.ready();
         let wanted = roster::wanted(&ready, self.volumes.places());
@@ -297,13 +304,6 @@ impl Tree {
                 "The missing catalogs could not be made from the objects: {error}; what is in the \
                  bucket already may be sent once more"
             );
-        }
-        for (place, entry) in lacking {
-            self.roster.update(place, entry.owner.epoch(), |entry| {
-                if let Stage::Ready { lacks_catalog, .. } = &mut entry.stage {
-                    *lacks_catalog = false;
-                }
-            });
         }
     }
 

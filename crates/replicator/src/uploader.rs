@@ -277,12 +277,12 @@ impl Upload {
             },
         };
         let counters = &self.workshop.counters;
+        let ended = Ended::of(&outcome, sent);
         match &outcome {
-            Outcome::Failed(_) => counters.failed(),
+            Outcome::Failed(_) => counters.failed(ended.is_the_stores_failure()),
             Outcome::Unchanged { .. } => counters.unchanged(),
             _ => {}
         }
-        let ended = Ended::of(&outcome, sent);
         owner.settle(id, outcome);
         ended
     }

@@ -81,7 +81,6 @@ fn usage_errors_name_the_flag() {
     for (words, said) in [
         (&["-bukcet", "x"][..], &["'--bukcet'", "'--bucket'"][..]),
         (&["--nonsense"], &["'--nonsense'"]),
-        (&["-etcd", "http://x"], &["'--etcd'"]),
         (&["-bucket"], &["'--bucket <BUCKET>'", "value is required"]),
         (&["-bucket", "-once"], &["'--bucket <BUCKET>'", "value is required"]),
         (&["-bucket", "-h"], &["'--bucket <BUCKET>'", "value is required"]),

@@ -48,7 +48,7 @@ pub(crate) fn text() -> String {
     lines.push("Other:".to_owned());
     lines.push("  -help, -h\n      This text.\n  -version, -V\n      The version.\n".to_owned());
     let layers = format!(
-        "Each setting can also be given by a variable ({}, {}, …; several patterns one to a line), or \
+        "Each setting can also be given by a variable ({}, {}, …; several values of one setting stand one to a line), or \
          by its name without the dash in the TOML file that -config names. Flag beats variable beats \
          file.",
         Setting::Bucket.variable(),
@@ -67,9 +67,12 @@ fn describe(setting: Setting) -> String {
         }
         Kind::Size(min, max) => format!(" From {} to {}.", SizeText(min), SizeText(max)),
         Kind::Count(min, max) => format!(" From {min} to {max}."),
-        Kind::Switch | Kind::Text | Kind::Secret | Kind::Patterns | Kind::Choice(_) => {
-            String::new()
-        }
+        Kind::Switch
+        | Kind::Text
+        | Kind::Texts
+        | Kind::Secret
+        | Kind::Patterns
+        | Kind::Choice(_) => String::new(),
     };
     let default = setting.default_word().map(|word| format!(" Default: {word}"));
     format!("{}.{bounds}{}", setting.help(), default.unwrap_or_default())

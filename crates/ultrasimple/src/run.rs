@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+use ultrasimple_core::SystemClock;
 use ultrasimple_core::config::{RunMode, Settings};
-use ultrasimple_core::{SystemClock, Volumes};
 use ultrasimple_replicator::{CycleReport, Replicator, ReplicatorOptions};
 
 use crate::{http, scratch, signals, store};
@@ -26,6 +26,7 @@ pub(crate) enum Outcome {
 /// # Errors
 /// When it could not start, or could not go on.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
+    not_yet(&settings)?;
     let cancel = signals::cancellation()?;
     // Takes what others may have, before anything is asked of the store.
     let listener = match settings.http.address {
@@ -55,6 +56,19 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
         RunMode::Once => Ok(outcome(&replicator.run_once(cancel).await?)),
         RunMode::DryRun => dry_run(&replicator, cancel).await,
     }
+}
+
+/// R12: what can be set, but has no effect yet.
+fn not_yet(settings: &Settings) -> anyhow::Result<()> {
+    let is_fleet = settings.fleet.is_some() && settings.run != RunMode::DryRun;
+    for (is_set, flag) in
+        [(is_fleet, "-etcd"), (settings.http.token_file.is_some(), "-http-token-file")]
+    {
+        if is_set {
+            bail!("{flag}: this build cannot do that yet");
+        }
+    }
+    Ok(())
 }
 
 /// Prints one line for each database.
@@ -92,7 +106,7 @@ fn outcome(report: &CycleReport) -> Outcome {
 fn options(settings: &Settings) -> ReplicatorOptions {
     let Settings { scan, keep, upload, node, .. } = settings;
     ReplicatorOptions {
-        volumes: Volumes::one(node.volume.clone(), node.shards),
+        volumes: node.volumes.clone(),
         node: node.node.clone(),
         patterns: scan.patterns.clone(),
         template: upload.template.clone(),

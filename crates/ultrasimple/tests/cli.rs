@@ -81,8 +81,15 @@ fn bad_words_are_refused_by_name() {
     for (words, said) in [
         (&["-unknown"][..], &["'--unknown'"][..]),
         (&["-bukcet", "x"], &["'--bukcet'", "'--bucket'"]),
-        (&["-etcd", "http://localhost:2379"], &["'--etcd'"]),
-        (&["-allow-unfenced"], &["'--allow-unfenced'"]),
+        (&["-etcd", "localhost:2379"], &["-etcd \"localhost:2379\": it must be like http://"]),
+        (&["-etcd", "http://localhost:2379", "-once"], &["-once has no meaning with -etcd"]),
+        (&["-allow-unfenced"], &["-allow-unfenced has no meaning without -etcd"]),
+        (&["-lease-ttl", "20s"], &["-lease-ttl has no meaning without -etcd"]),
+        (&["-volume", "a", "-volume", "a"], &["-volume \"a a\": a and a stand for the same"]),
+        (
+            &["-http-open", "-http-token-file", "t"],
+            &["-http-open and -http-token-file are both set"],
+        ),
         (&["-interval", "0"], &["-interval \"0\": it must be a time from 100ms to 24h"]),
         (&["-interval", "0s"], &["-interval \"0s\": it must be"]),
         (&["-interval", "-5s"], &["-interval \"-5s\": it must be"]),
@@ -163,7 +170,7 @@ fn the_file_is_refused_by_path_and_line() {
         (b"bucket = 'backups'\nconcurrent = -1", "u.toml, line 2: concurrent = \"-1\": it must be"),
         (b"bucket = backups", "u.toml, line 1: this is not TOML"),
         (b"bucket = ['backups']", "u.toml, line 1: bucket: it takes one value, not an array"),
-        (b"etcd = 'http://x'", "u.toml, line 1: \"etcd\": there is no such setting"),
+        (b"etcd = 'http://x'", "u.toml, line 1: etcd = \"http://x\": it must be like http://"),
         (b"bucket = '\xff'", "-config \"u.toml\": cannot read this file"),
     ] {
         daemon.write("u.toml", text);

@@ -1,19 +1,21 @@
-//! From the words to the settings: every check, in one place.
+//! From the words to the settings: every check, in one place. Those of what concerns other nodes and other hosts
+//! are in `fleet`.
 
-use std::net::SocketAddr;
+mod fleet;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::raw::Given;
 use super::settings::{
-    Bucket, CheckLevel, Credentials, HttpSettings, KeepSettings, LogFormat, LogSettings,
-    NodeSettings, RunMode, ScanSettings, Secret, Settings, StoreSettings, UploadSettings,
+    Bucket, CheckLevel, Credentials, KeepSettings, LogFormat, LogSettings, NodeSettings, RunMode,
+    ScanSettings, Secret, Settings, StoreSettings, UploadSettings,
 };
 use super::{Kind, Origin, Problem, Problems, RawSettings, Setting, places, words};
+use crate::NodeName;
 use crate::pattern::{Pattern, PatternSet};
 use crate::retention::{DEFAULT_RETENTION_DAYS, RetentionRules};
 use crate::template::PathTemplate;
-use crate::{NodeName, VolumeName};
 
 /// What the checks need to know of the host and of the stores.
 #[derive(Debug, Clone)]
@@ -42,13 +44,14 @@ impl Settings {
         let store = checker.store(run, &scan.patterns);
         let keep = checker.keep();
         let upload = checker.upload(&scan.patterns);
-        let node = checker.node();
-        let http = HttpSettings { address: checker.http(run) };
+        let node = checker.node(&scan.patterns);
+        let fleet = checker.fleet(run, &scan.patterns, &upload.template);
+        let http = checker.http(run);
         let format = checker.choice(Setting::LogFormat, &[LogFormat::Text, LogFormat::Json]);
         let log = LogSettings { format };
         match (node, checker.problems) {
             (Some(node), problems) if problems.is_empty() => {
-                Ok(Self { scan, store, keep, upload, node, http, log, run })
+                Ok(Self { scan, store, keep, upload, node, fleet, http, log, run })
             }
             (_, problems) => Err(problems),
         }
@@ -284,7 +287,7 @@ impl<'a> Checker<'a> {
         scratch
     }
 
-    fn node(&mut self) -> Option<NodeSettings> {
+    fn node(&mut self, patterns: &PatternSet) -> Option<NodeSettings> {
         let node = if self.given(Setting::Node).is_some() {
             self.read(Setting::Node, str::parse::<NodeName>)
         } else {
@@ -292,19 +295,9 @@ impl<'a> Checker<'a> {
             let node = places::node_name(host).parse();
             node.map_err(|_| self.refuse(Setting::Node, &Origin::Default, host, "not a name")).ok()
         };
-        let volume = self.read(Setting::Volume, str::parse::<VolumeName>);
-        let shards = u32::try_from(self.count(Setting::Shards)?).unwrap_or(u32::MAX);
-        Some(NodeSettings { node: node?, volume: volume?, shards })
-    }
-
-    fn http(&mut self, run: RunMode) -> Option<SocketAddr> {
-        let given = self.given(Setting::Http).is_some();
-        let address = self.read(Setting::Http, places::http_address).flatten();
-        let wanted = match run {
-            RunMode::Forever => true,
-            RunMode::Once => given,
-            RunMode::DryRun => false,
-        };
-        address.filter(|_| wanted)
+        let shards = self.count(Setting::Shards);
+        let shards = shards.map(|shards| u32::try_from(shards).unwrap_or(u32::MAX));
+        let volumes = self.volumes(shards.unwrap_or(1), patterns);
+        Some(NodeSettings { node: node?, volumes: volumes.filter(|_| shards.is_some())? })
     }
 }

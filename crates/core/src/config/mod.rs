@@ -20,11 +20,14 @@ pub use check::Context;
 pub use problem::{Problem, Problems, nearest};
 pub use raw::{Origin, RawSettings};
 pub use settings::{
-    Bucket, CheckLevel, Credentials, HttpSettings, KeepSettings, LogFormat, LogSettings,
-    NodeSettings, RunMode, ScanSettings, Secret, Settings, StoreSettings, UploadSettings,
+    Bucket, CheckLevel, Credentials, EtcdIdentity, EtcdLogin, FleetSettings, HttpSettings,
+    KeepSettings, LogFormat, LogSettings, NodeSettings, Password, RunMode, ScanSettings, Secret,
+    Settings, StoreSettings, UploadSettings,
 };
 pub use table::{Group, Kind, Setting, VARIABLE_PREFIX};
-pub use words::{DurationText, InvalidVerifyPercent, SizeText, VerifyPercent};
+pub use words::{
+    Capacity, DurationText, InvalidCapacity, InvalidVerifyPercent, SizeText, VerifyPercent,
+};
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use glob::Pattern as Glob;
 
@@ -78,6 +78,43 @@ pub(super) fn check_region(word: &str) -> Result<String, &'static str> {
     if good { Ok(word.to_owned()) } else { Err("it must be a region's name, such as us-east-1") }
 }
 
+/// A file. A relative one is meant from where the program runs.
+pub(super) fn file(word: &str) -> Result<PathBuf, String> {
+    let word = no_tilde(word)?;
+    if word.chars().any(char::is_control) {
+        return Err("it must not have control characters in it".to_owned());
+    }
+    Ok(PathBuf::from(word))
+}
+
+/// A member of etcd: `http://` or `https://`, a host and a port.
+pub(super) fn check_etcd(word: &str) -> Result<String, String> {
+    let expected = || {
+        "it must be like http://10.0.0.1:2379 or https://etcd-1.example.com:2379, with the port"
+            .to_owned()
+    };
+    if word.contains('@') {
+        return Err("user and password belong in -etcd-user and -etcd-password-file".to_owned());
+    }
+    let url = check_url(word).map_err(|_| expected())?;
+    if has_host_and_port_alone(&url) { Ok(url) } else { Err(expected()) }
+}
+
+/// Where others reach a node's HTTP: `http://`, a host and a port.
+pub(super) fn check_advertised(word: &str) -> Result<String, String> {
+    let url = check_url(word).ok().filter(|url| url.starts_with("http://"));
+    url.filter(|url| has_host_and_port_alone(url)).ok_or_else(|| {
+        "it must be like http://10.0.0.7:9810: others reach this node there".to_owned()
+    })
+}
+
+/// What follows the scheme of a checked URL is a host and a port, nothing else.
+fn has_host_and_port_alone(url: &str) -> bool {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let port = rest.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    port && !rest.contains('/')
+}
+
 /// The address of an S3 server: `http://` or `https://`, a host, perhaps a port and a path.
 pub(super) fn check_url(word: &str) -> Result<String, &'static str> {
     const EXPECTED: &str = "it must be like http://localhost:9000 or https://s3.example.com";
@@ -107,7 +144,7 @@ pub(super) fn check_url(word: &str) -> Result<String, &'static str> {
     Ok(word.trim_end_matches('/').to_owned())
 }
 
-/// Where HTTP is served: `None` for `off`. Anybody who reaches the port can read, so only this host may.
+/// Where HTTP is served: `None` for `off`.
 pub(super) fn http_address(word: &str) -> Result<Option<SocketAddr>, String> {
     if word == "off" {
         return Ok(None);
@@ -116,17 +153,9 @@ pub(super) fn http_address(word: &str) -> Result<Option<SocketAddr>, String> {
         Some(port) => format!("127.0.0.1:{port}"),
         None => word.to_owned(),
     };
-    let Ok(address) = numeric.parse::<SocketAddr>() else {
-        return Err("it must be an address and a port, such as 127.0.0.1:9810, or off".to_owned());
-    };
-    if !address.ip().is_loopback() {
-        return Err(format!(
-            "an address that others can reach needs a token, which this version has not: use \
-             127.0.0.1:{}",
-            address.port()
-        ));
-    }
-    Ok(Some(address))
+    let expected =
+        |_| "it must be an address and a port, such as 127.0.0.1:9810, or off".to_owned();
+    numeric.parse().map(Some).map_err(expected)
 }
 
 /// A host's name as the name of a node: other characters become `-`.

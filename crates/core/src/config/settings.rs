@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::words::{DurationText, SizeText, VerifyPercent};
+use super::words::{Capacity, DurationText, SizeText, VerifyPercent};
 use crate::pattern::{Pattern, PatternSet};
 use crate::retention::{Keep, RetentionRules};
 use crate::template::PathTemplate;
-use crate::{NodeName, VolumeName};
+use crate::{ClusterName, NodeName, Volumes};
 
 /// Everything that can be set, checked. Made by [`Settings::check`].
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Settings {
     pub upload: UploadSettings,
     /// Who this is.
     pub node: NodeSettings,
+    /// With whom it shares the work. `None`: with nobody.
+    pub fleet: Option<FleetSettings>,
     /// What is served by HTTP.
     pub http: HttpSettings,
     /// What the log looks like.
@@ -143,17 +145,69 @@ pub struct UploadSettings {
 pub struct NodeSettings {
     /// The node.
     pub node: NodeName,
-    /// The volume that the databases are on.
-    pub volume: VolumeName,
-    /// In how many parts the volume is divided: 1 to 65,536.
-    pub shards: u32,
+    /// The volumes that the databases are on, each in 1 to 65,536 shards.
+    pub volumes: Volumes,
+}
+
+/// With whom a node shares the work.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FleetSettings {
+    /// The members of etcd, at least one, as `http://host:port` or all as `https://host:port`.
+    pub etcd: Vec<String>,
+    /// The fleet's name.
+    pub cluster: ClusterName,
+    /// This node's share of the work.
+    pub capacity: Capacity,
+    /// How long a lease lasts: 2 s to 5 min, in whole seconds.
+    pub lease_ttl: Duration,
+    /// To join although the store does not honour conditional writes.
+    pub allow_unfenced: bool,
+    /// Where others reach this node's HTTP, when that was said: `http://host:port`.
+    pub advertise: Option<String>,
+    /// Certificates of who signs etcd's. With `https://` alone.
+    pub ca: Option<PathBuf>,
+    /// This node's certificate and its key. With `https://` alone.
+    pub identity: Option<EtcdIdentity>,
+    /// As whom it speaks to etcd.
+    pub login: Option<EtcdLogin>,
+}
+
+/// A certificate that a client of etcd shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EtcdIdentity {
+    /// The certificate, in PEM.
+    pub certificate: PathBuf,
+    /// Its key, in PEM.
+    pub key: PathBuf,
+}
+
+/// A user of etcd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EtcdLogin {
+    /// Its name.
+    pub user: String,
+    /// Its password.
+    pub password: Password,
+}
+
+/// Where a password is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Password {
+    /// Here.
+    Given(Secret),
+    /// In this file, which has nothing else in it.
+    File(PathBuf),
 }
 
 /// What is served by HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSettings {
-    /// A loopback address, or nothing.
+    /// Where this run serves it, if it does.
     pub address: Option<SocketAddr>,
+    /// Where a daemon with these settings serves it: for who asks one.
+    pub daemon: Option<SocketAddr>,
+    /// The file with the token that is asked for. `None`: none is.
+    pub token_file: Option<PathBuf>,
 }
 
 /// What the log looks like.
@@ -220,7 +274,8 @@ impl Settings {
             (_, Some(_)) => "key pair".to_owned(),
             (_, None) => "AWS chain".to_owned(),
         };
-        vec![
+        let volumes: Vec<_> = node.volumes.iter().map(ToString::to_string).collect();
+        let mut words = vec![
             (S::Pattern.name(), patterns.join(" ")),
             (S::Interval.name(), DurationText(self.scan.interval).to_string()),
             (S::Bucket.name(), store.bucket.as_ref().map_or_else(none, |b| b.text.clone())),
@@ -239,9 +294,30 @@ impl Settings {
             (S::Scratch.name(), upload.scratch.display().to_string()),
             (S::SpoolLimit.name(), SizeText(upload.spool_limit).to_string()),
             (S::Node.name(), node.node.to_string()),
-            (S::Volume.name(), node.volume.to_string()),
-            (S::Shards.name(), node.shards.to_string()),
+            (S::Volume.name(), volumes.join(" ")),
+            (S::Shards.name(), node.volumes.shards().to_string()),
             (S::Http.name(), self.http.address.map_or_else(|| "off".to_owned(), |a| a.to_string())),
+        ];
+        match &self.fleet {
+            None => words.push((S::Etcd.name(), none())),
+            Some(fleet) => words.extend(fleet.describe()),
+        }
+        words
+    }
+}
+
+impl FleetSettings {
+    fn describe(&self) -> Vec<(&'static str, String)> {
+        use super::Setting as S;
+        let none = || "none".to_owned();
+        let login = self.login.as_ref();
+        vec![
+            (S::Etcd.name(), self.etcd.join(" ")),
+            (S::Cluster.name(), self.cluster.to_string()),
+            (S::Capacity.name(), self.capacity.to_string()),
+            (S::LeaseTtl.name(), DurationText(self.lease_ttl).to_string()),
+            (S::AllowUnfenced.name(), self.allow_unfenced.to_string()),
+            (S::EtcdUser.name(), login.map_or_else(none, |login| login.user.clone())),
         ]
     }
 }

@@ -19,6 +19,8 @@ pub enum Kind {
     Secret,
     /// Several path patterns.
     Patterns,
+    /// Several words with a form of their own.
+    Texts,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A time span within these bounds, both included.
@@ -42,14 +44,16 @@ pub enum Group {
     Upload,
     /// Who this is.
     Node,
+    /// With whom it shares the work.
+    Fleet,
     /// How the program runs and what it says.
     Run,
 }
 
 impl Group {
     /// All groups, in the order in which they are shown.
-    pub const ALL: [Self; 6] =
-        [Self::Scan, Self::Store, Self::Keep, Self::Upload, Self::Node, Self::Run];
+    pub const ALL: [Self; 7] =
+        [Self::Scan, Self::Store, Self::Keep, Self::Upload, Self::Node, Self::Fleet, Self::Run];
 
     /// The heading in the help.
     pub fn heading(self) -> &'static str {
@@ -59,6 +63,7 @@ impl Group {
             Self::Keep => "How long they are kept, and how they are proved",
             Self::Upload => "How they get there",
             Self::Node => "Who this is",
+            Self::Fleet => "The fleet",
             Self::Run => "Running",
         }
     }
@@ -175,10 +180,42 @@ settings! {
         "Bytes in -scratch, at most";
     Node = "node" "NAME", Node, Kind::Text, None;
         "The name of this node. Default: the host's name";
-    Volume = "volume" "NAME", Node, Kind::Text, Some("default");
-        "The name of the storage that the databases are on";
+    Volume = "volume" "NAME[=DIR]", Node, Kind::Texts, Some("default");
+        "The name of the storage that the databases are on; NAME=/directory for those below that \
+         directory alone. Nodes of a fleet that mount the same storage call it by the same name. May be \
+         repeated";
     Shards = "shards" "N", Node, Kind::Count(1, 65_536), Some("256");
         "In how many parts a volume is divided. Fixed by the first start on a bucket";
+    Etcd = "etcd" "URL", Fleet, Kind::Texts, None;
+        "Joins the fleet of this etcd, which splits the databases between its nodes: http:// or https://, \
+         host and port, such as http://10.0.0.1:2379. May be repeated, for each member. Not used by \
+         -dry-run";
+    Cluster = "cluster" "NAME", Fleet, Kind::Text, Some("default");
+        "The name of the fleet, where several share one etcd";
+    Capacity = "capacity" "X", Fleet, Kind::Text, Some("1.0");
+        "This node's share of the work, relative to that of others: 0.01 to 1000";
+    LeaseTtl = "lease-ttl" "TIME", Fleet,
+        Kind::Duration(Duration::from_secs(2), Duration::from_mins(5)), Some("10s");
+        "How long etcd keeps a node that is not heard of; then others take its shards. Whole seconds";
+    AllowUnfenced = "allow-unfenced" "", Fleet, Kind::Switch, None;
+        "Join although the store does not honour conditional writes: then nothing keeps a node that was \
+         paused for longer than its lease from replacing a newer backup with an older one";
+    Advertise = "advertise" "URL", Fleet, Kind::Text, None;
+        "Where others reach this node's -http, such as http://10.0.0.7:9810. Default: the address of \
+         -http, or the host's name where that is every address";
+    EtcdCa = "etcd-ca" "FILE", Fleet, Kind::Text, None;
+        "Certificates (PEM) of who signs those of etcd, for https://";
+    EtcdCert = "etcd-cert" "FILE", Fleet, Kind::Text, None;
+        "This node's certificate for etcd (PEM), with -etcd-key";
+    EtcdKey = "etcd-key" "FILE", Fleet, Kind::Text, None;
+        "The key of -etcd-cert (PEM)";
+    EtcdUser = "etcd-user" "NAME", Fleet, Kind::Text, None;
+        "A user of etcd, with -etcd-password or -etcd-password-file";
+    EtcdPassword = "etcd-password" "WORD", Fleet, Kind::Secret, None;
+        "The password of -etcd-user. On the command line other users can see it; the variable or a file \
+         is better";
+    EtcdPasswordFile = "etcd-password-file" "FILE", Fleet, Kind::Text, None;
+        "A file with nothing but the password of -etcd-user";
     Once = "once" "", Run, Kind::Switch, None;
         "Do one cycle to its end, then exit";
     DryRun = "dry-run" "", Run, Kind::Switch, None;
@@ -187,8 +224,14 @@ settings! {
     DrainTimeout = "drain-timeout" "TIME", Run, Kind::Duration(Duration::ZERO, DAY), Some("30s");
         "How long uploads may take to finish after SIGTERM or Ctrl-C";
     Http = "http" "ADDRESS", Run, Kind::Text, Some("127.0.0.1:9810");
-        "Where /healthz and /stats are served; 'off' for nowhere, port 0 for any free port. A loopback \
-         address. Not used by -dry-run, and by -once only when given";
+        "Where /healthz, /readyz, /stats and /api/v1 are served; 'off' for nowhere, port 0 for any free \
+         port. An address that other hosts reach needs -http-token-file or -http-open. Not used by \
+         -dry-run, and by -once only when given";
+    HttpTokenFile = "http-token-file" "FILE", Run, Kind::Text, None;
+        "A file with the token (16 characters or more) that whoever asks -http for anything but /healthz \
+         and /readyz must send: 'Authorization: Bearer TOKEN'. The same on all nodes of a fleet";
+    HttpOpen = "http-open" "", Run, Kind::Switch, None;
+        "Anybody who reaches -http may read what it says, without a token, from other hosts, too";
     LogFormat = "log-format" "FORMAT", Run, Kind::Choice(&["text", "json"]), Some("text");
         "Form of the log on stderr: text or json. RUST_LOG sets what is logged";
     Config = "config" "FILE", Run, Kind::Text, None;
@@ -254,7 +297,7 @@ impl Setting {
 
     /// Whether it may be given several times.
     pub fn is_repeatable(self) -> bool {
-        self.kind() == Kind::Patterns
+        matches!(self.kind(), Kind::Patterns | Kind::Texts)
     }
 
     /// What would be right, for an error and for the help: `100ms to 1d`.
@@ -270,7 +313,7 @@ impl Setting {
             Kind::Count(min, max) => format!("a whole number from {min} to {max}"),
             Kind::Choice(words) => words.join(" or "),
             Kind::Switch => "true or false".to_owned(),
-            Kind::Text | Kind::Secret | Kind::Patterns => "a text".to_owned(),
+            Kind::Text | Kind::Secret | Kind::Patterns | Kind::Texts => "a text".to_owned(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The table, the layers, the file, and words that nobody foresaw. Defaults and bounds are in `bounds`.
 
 mod bounds;
+mod fleet;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -121,7 +122,7 @@ fn flag_beats_variable_beats_file() {
         .over(RawSettings::from_file("/f", file));
     let settings = Settings::check(&raw, &context()).unwrap();
     assert_eq!(settings.scan.interval, Duration::from_secs(1));
-    assert_eq!((settings.node.shards, settings.upload.concurrent), (2, 3));
+    assert_eq!((settings.node.volumes.shards(), settings.upload.concurrent), (2, 3));
     let includes = settings.scan.patterns.includes();
     assert_eq!(includes.iter().map(Pattern::as_str).collect::<Vec<_>>(), ["/f/*.db", "/g/*.db"]);
     assert!(settings.scan.patterns.find(b"/f/x.db").is_some());
@@ -148,7 +149,9 @@ fn the_file() {
         ("[bucket]\nname = 'x'", "it takes one value, not a table"),
         ("memory_budget = 1", "did you mean memory-budget?"),
         ("config = 'x'", "a file cannot name another file"),
-        ("etcd = 'http://x'", "there is no such setting"),
+        ("etcd = 'http://x'", "line 1: etcd = \"http://x\": it must be like http://10.0.0.1:2379"),
+        ("etcd = [1]", "an array of strings"),
+        ("etcd = []", "no address in it"),
         ("node = 2024-01-01", "a date does not fit"),
     ] {
         let problems = file_problems(text);

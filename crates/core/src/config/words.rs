@@ -108,11 +108,7 @@ impl FromStr for VerifyPercent {
     type Err = InvalidVerifyPercent;
 
     fn from_str(word: &str) -> Result<Self, InvalidVerifyPercent> {
-        let word = word.trim();
-        // Floats have forms that nobody means here: 1e1, inf, -0, +1.
-        let is_decimal = word.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-        let percent = Some(word).filter(|_| is_decimal).and_then(|word| word.parse().ok());
-        percent.map_or(Err(InvalidVerifyPercent), Self::new)
+        decimal(word).map_or(Err(InvalidVerifyPercent), Self::new)
     }
 }
 
@@ -120,6 +116,50 @@ impl fmt::Display for VerifyPercent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// A node's share of the work, relative to that of others: 0.01 to 1,000.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Capacity(f64);
+
+/// Why a number is not a [`Capacity`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it must be a number from 0.01 to 1000, such as 1 or 0.5")]
+pub struct InvalidCapacity;
+
+impl Capacity {
+    /// The number.
+    pub fn value(self) -> f64 {
+        self.0
+    }
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self(1.0)
+    }
+}
+
+impl FromStr for Capacity {
+    type Err = InvalidCapacity;
+
+    fn from_str(word: &str) -> Result<Self, InvalidCapacity> {
+        let number = decimal(word).filter(|number| (0.01..=1_000.0).contains(number));
+        number.map(Self).ok_or(InvalidCapacity)
+    }
+}
+
+impl fmt::Display for Capacity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A number with digits and perhaps a point. Floats have forms that nobody means here: 1e1, inf, -0, +1.
+fn decimal(word: &str) -> Option<f64> {
+    let word = word.trim();
+    let is_decimal = word.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    Some(word).filter(|_| is_decimal).and_then(|word| word.parse().ok())
 }
 
 /// A time span in the form in which it can be given: `1h 30m`, `500ms`.

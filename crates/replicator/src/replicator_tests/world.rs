@@ -265,7 +265,8 @@ impl Session {
 
     pub(super) async fn cycle(&mut self) -> CycleReport {
         let tree = self.node.tree().await.unwrap();
-        let begun = self.replicator.begin_cycle(&tree, &mut ScanNews::default()).await.unwrap();
+        let mut news = ScanNews::default();
+        let begun = self.replicator.begin_cycle(&self.running, &tree, &mut news).await.unwrap();
         tree.when_idle().await.unwrap();
         self.replicator.end_cycle(&tree, begun, &mut self.last).await.unwrap()
     }

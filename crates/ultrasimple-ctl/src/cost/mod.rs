@@ -121,7 +121,7 @@ fn policy(args: &Cost, settings: &Settings) -> Policy {
         put_budget: upload.put_budget.map(float),
         retention_days: keep.retention.retention_days().map(f64::from),
         keep: keep.retention.keep(),
-        shards: settings.node.shards.into(),
+        shards: settings.node.volumes.shards().into(),
         verify_percent_per_day: keep.verify_percent_per_day.percent(),
         reconcile_requests: float(keep.reconcile_requests),
         restarts_per_month: args.restarts_per_month,

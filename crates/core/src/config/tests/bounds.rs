@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::settings;
-use crate::config::{KeepSettings, LogFormat, RunMode, Setting, VerifyPercent};
+use crate::config::{Group, KeepSettings, LogFormat, RunMode, Setting, Settings, VerifyPercent};
 
 #[test]
 fn defaults() {
@@ -31,6 +31,7 @@ fn defaults() {
         ("volume", "default"),
         ("shards", "256"),
         ("http", "127.0.0.1:9810"),
+        ("etcd", "none"),
     ] {
         assert_eq!(word(name), default, "{name}");
     }
@@ -38,6 +39,14 @@ fn defaults() {
     assert_eq!(settings.store.region, "us-east-1");
     assert_eq!(settings.upload.drain_timeout, Duration::from_secs(30));
     assert_eq!((settings.run, settings.log.format), (RunMode::Forever, LogFormat::Text));
+}
+
+/// What concerns a fleet is checked in one.
+fn checked(setting: Setting, word: &str) -> Result<Settings, String> {
+    let etcd = (Setting::Etcd, "http://10.0.0.1:2379");
+    let fleet = setting.group() == Group::Fleet && setting != Setting::Etcd;
+    let words: Vec<_> = [(setting, word)].into_iter().chain(fleet.then_some(etcd)).collect();
+    settings(&words)
 }
 
 #[test]
@@ -98,7 +107,13 @@ fn every_bound() {
             ],
         ),
         (S::Node, &["n-1"], &["a/b", "-n"]),
-        (S::Volume, &["v"], &["", "a b"]),
+        (
+            S::Volume,
+            &["v", "v=/data", "v=/data/acme/databases/"],
+            &["", "a b", "=/data", "v=", "v=data", "v=/data/../x"],
+        ),
+        (S::HttpTokenFile, &["/etc/token", "token"], &["", "~/token"]),
+        (S::HttpOpen, &["true", "false"], &["maybe"]),
         (S::Path, &["{{tenant}}/{{database}}", "x"], &["/x", "{{", "a//b"]),
         (
             S::Pattern,
@@ -109,15 +124,63 @@ fn every_bound() {
         (S::Bucket, &["b", "file:///b"], &["", "b b"]),
         (S::Scratch, &["/scratch", "scratch"], &["", "~/s", "/data/p/databases/x/branches"]),
     ] {
-        for word in good {
-            settings(&[(setting, word)]).unwrap_or_else(|error| panic!("{error}"));
-        }
-        for word in bad {
-            let error = settings(&[(setting, word)]).map(|_| word).unwrap_err();
-            assert_eq!(error.lines().count(), 1, "{error}");
-            assert!(error.starts_with(&setting.flag()), "{error}");
-            assert!(error.contains(word) || setting == S::Once, "{error}");
-        }
+        both_sides(setting, good, bad);
+    }
+}
+
+#[test]
+fn every_bound_of_a_fleet() {
+    use Setting as S;
+    for (setting, good, bad) in [
+        (
+            S::Etcd,
+            &["http://10.0.0.1:2379", "http://[::1]:2379/", "http://a:1, http://b:2"][..],
+            &[
+                "",
+                "10.0.0.1:2379",
+                "http://10.0.0.1",
+                "http://10.0.0.1:0",
+                "etcd://a:2379",
+                "http://a:2379/x",
+                "http://me:pw@a:2379",
+                "http://a:1,https://b:1",
+            ][..],
+        ),
+        (S::Cluster, &["eu-1"], &["", "a/b", "-x"]),
+        (
+            S::Capacity,
+            &["0.01", "1", "1000", "2.50"],
+            &["", "0", "0.009", "1000.1", "-1", "1e2", "inf", "nan", "x"],
+        ),
+        (S::LeaseTtl, &["2s", "5m", "1m 30s"], &["", "1s", "1999ms", "2500ms", "5m1s", "10", "0s"]),
+        (S::AllowUnfenced, &["true", "false"], &["maybe"]),
+        (
+            S::Advertise,
+            &["http://10.0.0.7:9810", "http://db-1.example:80/"],
+            &[
+                "",
+                "10.0.0.7:9810",
+                "http://10.0.0.7",
+                "https://a:1",
+                "http://a:1/x",
+                "http://a b:1",
+            ],
+        ),
+    ] {
+        both_sides(setting, good, bad);
+    }
+}
+
+fn both_sides(setting: Setting, good: &[&str], bad: &[&str]) {
+    for word in good {
+        checked(setting, word).unwrap_or_else(|error| panic!("{error}"));
+    }
+    for word in bad {
+        let error = checked(setting, word).map(|_| word).unwrap_err();
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(error.starts_with(&setting.flag()), "{error}");
+        let shown = word.split([',', '=']).all(|part| error.contains(part.trim()));
+        assert!(shown || setting.is_switch(), "{error}");
     }
 }
 
@@ -170,7 +233,7 @@ fn errors_say_what_would_be_right() {
         (S::Keep, "daily=1,daily=2", "daily= is there twice"),
         (S::VerifyPercentPerDay, "1%", "a number of percent from 0 to 100, such as 1 or 0.5"),
         (S::Check, "all", "it must be off or quick or full"),
-        (S::Http, "0.0.0.0:80", "needs a token, which this version has not"),
+        (S::Http, "0.0.0.0:80", "it needs a token (-http-token-file FILE), or -http-open"),
         (S::Pattern, "~/x/*.db", "$HOME/x/*.db"),
         (S::EndpointUrl, "http://k:s@x", "-access-key"),
         (S::Scratch, "/data", "-exclude"),

@@ -1,0 +1,296 @@
+//! Nodes of a fleet, step by step: two replicators on the same files and the same bucket, with the cluster's part
+//! played by the test.
+
+use std::collections::BTreeSet;
+
+use ultrasimple_cluster::membership::{Controls, membership};
+use ultrasimple_cluster::{Assignment, Assignments, Phase, Report};
+use ultrasimple_core::{Hour, Volume, Volumes};
+use ultrasimple_testkit::bank::{Bank, BankOptions};
+
+use super::*;
+
+const FIRST: u64 = 10;
+const SECOND: u64 = 20;
+
+/// A node, and what the cluster tells it.
+struct Member {
+    session: Session,
+    controls: Controls,
+    assignments: Assignments,
+}
+
+fn shard(number: u32) -> ShardKey {
+    ShardKey { volume: "default".parse().unwrap(), shard: ShardId(number) }
+}
+
+fn grant(revision: u64, handed_over_by: Option<u64>) -> Grant {
+    let handed_over_by = handed_over_by.map(|revision| Epoch::new(3, revision));
+    Grant { epoch: Epoch::new(3, revision), handed_over_by }
+}
+
+impl Member {
+    async fn start(world: &World, name: &str) -> Self {
+        let clock = Arc::clone(&world.clock) as Arc<dyn Clock>;
+        let (membership, controls) = membership(clock);
+        controls.trust_until(Duration::MAX);
+        let replicator = world.builder().node(name).build().unwrap().in_fleet(membership);
+        let session = Session::start(replicator).await;
+        Self { session, controls, assignments: Assignments::new() }
+    }
+
+    /// The cluster gives it shards.
+    async fn own(&mut self, shards: impl IntoIterator<Item = u32>, grant: Grant) {
+        let owned = Assignment { grant, phase: Phase::Owned };
+        self.assignments.extend(shards.into_iter().map(|number| (shard(number), owned)));
+        self.assign().await;
+    }
+
+    /// The cluster wants shards back, and gets them: gives which catalogs are the last word.
+    async fn release(&mut self, shards: &[u32]) -> Vec<Option<u64>> {
+        for &number in shards {
+            self.assignments.get_mut(&shard(number)).unwrap().phase = Phase::Releasing;
+        }
+        self.controls.assign(self.assignments.clone());
+        let mut last_words = Vec::new();
+        let mut missing: BTreeSet<_> = shards.iter().map(|&number| shard(number)).collect();
+        while !missing.is_empty() {
+            match self.controls.next_report().await.unwrap() {
+                Report::Released { shard, catalog, .. } => {
+                    assert!(missing.remove(&shard), "{shard} twice");
+                    last_words.push(catalog.map(Epoch::revision));
+                    self.assignments.remove(&shard);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        self.assign().await;
+        last_words
+    }
+
+    /// The cluster has taken shards away.
+    async fn lose(&mut self, shards: impl IntoIterator<Item = u32>) {
+        for number in shards {
+            self.assignments.remove(&shard(number));
+        }
+        self.assign().await;
+    }
+
+    async fn assign(&mut self) {
+        self.controls.assign(self.assignments.clone());
+        // Until the roster is what was assigned, and all catalogs are read.
+        let tree = self.session.node.tree().await.unwrap();
+        loop {
+            let shards = self.session.replicator.shards().await.unwrap();
+            let is_so = |shard: &ShardStatus| {
+                let key = ShardKey { volume: shard.key.volume.clone(), shard: shard.key.shard };
+                let assigned = self.assignments.get(&key);
+                let is_its = assigned.is_some_and(|a| a.grant.epoch == shard.epoch);
+                is_its && shard.phase == "owned"
+            };
+            if shards.len() == self.assignments.len() && shards.iter().all(is_so) {
+                return;
+            }
+            tree.settled_again().await;
+        }
+    }
+
+    async fn cycle(&mut self) -> CycleReport {
+        self.session.cycle().await
+    }
+}
+
+/// A world with some databases, and a member that has backed them all up and rests.
+async fn at_rest(count: usize) -> (World, Member) {
+    let world = World::new().await;
+    for n in 0..count {
+        drop(world.bank(&format!("t{n}.db")));
+    }
+    let mut first = Member::start(&world, "n1").await;
+    first.own(0..4, grant(FIRST, None)).await;
+    assert_eq!(first.cycle().await.stored, count as u64);
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_secs(15));
+        first.cycle().await;
+    }
+    (world, first)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_is_handed_over_is_neither_captured_nor_sent_again() {
+    let (world, mut first) = at_rest(12).await;
+    assert_eq!(first.release(&[1, 2]).await, [Some(FIRST), Some(FIRST)]);
+    let mut second = Member::start(&world, "n2").await;
+    let before = world.requests();
+    second.own([1, 2], grant(SECOND, Some(FIRST))).await;
+    let report = second.cycle().await;
+    let rest = first.cycle().await;
+    assert!(report.databases > 0 && rest.databases > 0);
+    assert_eq!(report.databases + rest.databases, 12, "each is one node's");
+    assert_eq!((report.stored, report.unchanged, report.pending), (0, 0, 0));
+    let after = world.requests();
+    assert_eq!((after.puts - before.puts, after.lists - before.lists), (0, 0));
+    assert_eq!(after.gets - before.gets, 2, "the catalogs");
+    // Nobody has touched them: whoever comes next may believe the same catalog.
+    assert_eq!(second.release(&[1, 2]).await, [Some(FIRST), Some(FIRST)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_database_is_backed_up_by_the_owner_of_its_shard_alone() {
+    let (world, mut first) = at_rest(12).await;
+    first.release(&[0, 1]).await;
+    let mut second = Member::start(&world, "n2").await;
+    second.own([0, 1], grant(SECOND, Some(FIRST))).await;
+    second.cycle().await;
+    for n in 0..12 {
+        Bank::open(&world.data(&format!("t{n}.db")), &BankOptions::default())
+            .unwrap()
+            .commit()
+            .unwrap();
+    }
+    world.clock.advance(Duration::from_secs(15));
+    let (mine, theirs) = (first.cycle().await, second.cycle().await);
+    assert_eq!(mine.stored, mine.databases);
+    assert_eq!(theirs.stored, theirs.databases);
+    assert_eq!(mine.stored + theirs.stored, 12);
+    for n in 0..12 {
+        world.restored(&format!("t{n}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crashed_owner_stored_is_not_sent_again() {
+    let (world, first) = at_rest(8).await;
+    // It has written no catalog.
+    first.session.kill().await;
+    let mut second = Member::start(&world, "n2").await;
+    second.own(0..4, grant(SECOND, None)).await;
+    let before = world.requests().puts;
+    let report = second.cycle().await;
+    assert_eq!((report.databases, report.stored, report.pending), (8, 0, 0));
+    let puts = world.requests().puts - before;
+    assert_eq!(world.catalog().await.len(), 8);
+    let catalogs = ultrasimple_keeper::catalogs::list(&*world.store, None).await.unwrap();
+    assert_eq!(puts, catalogs.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_confirmed_lease_nothing_is_written_and_nothing_is_forgotten() {
+    let (world, mut first) = at_rest(1).await;
+    let mut bank = Bank::open(&world.data("t0.db"), &BankOptions::default()).unwrap();
+    let commits = bank.commit().unwrap();
+    first.controls.trust_until(Duration::ZERO);
+    world.clock.advance(Duration::from_secs(15));
+    let before = world.requests();
+    let report = first.cycle().await;
+    assert_eq!((report.stored, report.pending, report.failed), (0, 1, 0));
+    assert_eq!(world.requests(), before);
+    first.controls.trust_until(Duration::MAX);
+    world.clock.advance(Duration::from_secs(15));
+    assert_eq!(first.cycle().await.stored, 1);
+    assert_eq!(world.restored("t0"), commits);
+}
+
+/// Waits until a write hangs.
+async fn until_it_hangs(world: &World, count: usize) {
+    while world.store.hanging.load(Ordering::SeqCst) < count {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_given_up_when_the_lease_ends_or_the_shard_is_taken_away() {
+    let (world, mut first) = at_rest(1).await;
+    let mut bank = Bank::open(&world.data("t0.db"), &BankOptions::default()).unwrap();
+    for (round, is_lease) in [(1, true), (2, false)] {
+        let commits = bank.commit().unwrap();
+        world.fault(Fault::Hang);
+        world.clock.advance(Duration::from_secs(15));
+        let tree = first.session.node.tree().await.unwrap();
+        tree.scan_and_offer().await.unwrap();
+        until_it_hangs(&world, round).await;
+        world.fault(Fault::None);
+        if is_lease {
+            first.controls.trust_until(Duration::ZERO);
+            tree.when_idle().await.unwrap();
+            first.controls.trust_until(Duration::MAX);
+        } else {
+            first.lose(0..4).await;
+            tree.when_idle().await.unwrap();
+            first.own(0..4, grant(FIRST + 1, None)).await;
+        }
+        assert_eq!(first.cycle().await.stored, 1);
+        assert_eq!(world.restored("t0"), commits);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_wakes_up_late_is_fenced_and_says_so() {
+    let (world, mut first) = at_rest(1).await;
+    let mut bank = Bank::open(&world.data("t0.db"), &BankOptions::default()).unwrap();
+    let mut second = Member::start(&world, "n2").await;
+    second.own(0..4, grant(SECOND, None)).await;
+    bank.commit().unwrap();
+    world.clock.advance(Duration::from_secs(15));
+    assert_eq!(second.cycle().await.stored, 1);
+    let commits = bank.commit().unwrap();
+    assert_eq!(second.cycle().await.stored, 1);
+    // The first one still believes.
+    first.cycle().await;
+    match first.controls.next_report().await.unwrap() {
+        Report::Fenced { epoch, by, what, .. } => {
+            assert_eq!((epoch, by), (Epoch::new(3, FIRST), Epoch::new(3, SECOND)));
+            assert!(what.contains("node n2") && what.contains("t0.db"), "{what}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(world.restored("t0"), commits, "R5");
+    // Nor does it get its catalog through, once the other has written one.
+    let last_words = second.release(&[0, 1, 2, 3]).await;
+    assert_eq!(last_words.iter().flatten().collect::<Vec<_>>(), [&SECOND]);
+    bank.commit().unwrap();
+    first.session.node.tree().await.unwrap().scan_and_offer().await.unwrap();
+    for assignment in first.assignments.values_mut() {
+        assignment.phase = Phase::Releasing;
+    }
+    first.controls.assign(first.assignments.clone());
+    let mut released = 0;
+    while released < 4 {
+        match first.controls.next_report().await.unwrap() {
+            Report::Released { catalog, .. } => {
+                assert_eq!(catalog, None, "it has the last word in nothing");
+                released += 1;
+            }
+            Report::Fenced { by, .. } => assert_eq!(by, Epoch::new(3, SECOND)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(world.restored("t0"), commits, "R5");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn volumes_have_catalogs_of_their_own_and_what_is_on_none_is_told() {
+    let world = World::new().await;
+    for name in ["a", "b", "c"] {
+        std::fs::create_dir(world.data(name)).unwrap();
+        drop(world.bank(&format!("{name}/t.db")));
+    }
+    let volume = |name: &str| -> Volume {
+        format!("{name}={}", world.data(name).display()).parse().unwrap()
+    };
+    let mut replicator = world.builder().pattern(world.data("*/*.db").to_str().unwrap());
+    replicator = replicator.template("{{volume}}/{{name}}");
+    let mut replicator = replicator.build().unwrap();
+    replicator.options.volumes = Volumes::new(vec![volume("a"), volume("b")], 4).unwrap();
+    let mut session = Session::start(replicator).await;
+    let report = session.cycle().await;
+    assert_eq!((report.databases, report.stored, report.problems), (2, 2, 1));
+    session.stop().await;
+    let found = ultrasimple_keeper::catalogs::list(&*world.store, None).await.unwrap();
+    let volumes: Vec<_> = found.iter().map(|key| key.volume.as_str()).collect();
+    assert_eq!(volumes, ["a", "b"]);
+    let hour = Hour::of(world.clock.now());
+    for volume in ["a", "b"] {
+        world.restored_from(&format!("{volume}/t/t-{hour}.db.lz4"));
+    }
+}
