@@ -85,6 +85,14 @@ impl Daemon {
         serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {answer}"))
     }
 
+    /// What it serves below `/api/v1`.
+    #[track_caller]
+    pub fn api(&self, what: &str) -> Value {
+        let answer = self.get(&format!("/api/v1/{what}"));
+        let json = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+        serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
     /// A number of `/stats`.
     #[track_caller]
     pub fn count(&self, name: &str) -> u64 {
@@ -142,6 +150,23 @@ impl Daemon {
         let took = SystemClock.monotonic().saturating_sub(start);
         self.end_log();
         (status.code(), took)
+    }
+
+    /// Stops it where it stands (SIGSTOP).
+    pub fn pause(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
+    }
+
+    /// Kills it at once, as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.end_log();
     }
 
     /// Its exit status, if it has ended by itself.

@@ -14,8 +14,9 @@
 
 mod bucket;
 mod daemon;
-mod mount;
+mod fleet;
 mod proxy;
+mod recorded;
 mod run;
 mod turned_clock;
 mod unpack;
@@ -23,9 +24,11 @@ mod yard;
 
 pub use bucket::Bucket;
 pub use daemon::Daemon;
-pub use mount::{Mount, is_root};
+pub use fleet::{Fleet, FleetNode, INTERVAL, LEASE, Owners, moved};
 pub use proxy::Proxy;
+pub use recorded::{Recorded, Written};
 pub use run::{DEADLINE, Ran, clean, eventually, program, run};
 pub use turned_clock::TurnedClock;
+pub use ultrasimple_testkit::mount::{Mount, is_root};
 pub use unpack::{copy_tree, dump, sqlite3, unpack};
 pub use yard::{Yard, keep_clear_of_the_hour};

@@ -35,6 +35,16 @@ impl Proxy {
         self.set(Rule::new(Fault::None));
     }
 
+    /// The requests that it holds now, as `METHOD target`.
+    pub fn held(&self) -> Vec<String> {
+        self.proxy.held()
+    }
+
+    /// Lets all requests go on that it holds now.
+    pub fn release(&self) {
+        self.proxy.release();
+    }
+
     /// How many requests have come, of all methods.
     pub fn requests(&self) -> u64 {
         ["PUT", "GET", "HEAD", "POST", "DELETE"].map(|m| self.proxy.requests(m)).iter().sum()

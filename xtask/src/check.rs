@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::process::{self, Ended, run_within};
 use crate::sources;
-use crate::tools::{Tools, need_component};
+use crate::tools::{Tools, need_build_tools, need_component};
 use crate::workspace::Workspace;
 
 /// How long the advisory database may take to come.
@@ -27,6 +27,7 @@ type Step<'a> = (&'static str, Box<dyn Fn() -> Result<Verdict> + 'a>);
 /// Runs all checks, prints a table of them, and fails when one of them failed.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let tools = Tools::open(workspace)?;
+    need_build_tools()?;
     let steps: [Step; 9] = [
         ("format", Box::new(|| format(workspace))),
         ("clippy", Box::new(|| clippy(workspace))),

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::{self, output};
 use crate::test::without_settings;
-use crate::tools::{need_commands, on_path};
+use crate::tools::{need_build_tools, need_commands, on_path};
 use crate::workspace::Workspace;
 use child::{Interrupt, Running};
 use cycle::Cycle;
@@ -37,6 +37,7 @@ const EVENTUALLY: Duration = Duration::from_secs(90);
 /// Runs the demo.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     need_commands(&["lz4", "sqlite3"])?;
+    need_build_tools()?;
     title("Building the release programs");
     build(workspace)?;
 

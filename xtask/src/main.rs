@@ -1,4 +1,4 @@
-//! The front door of the repository: `cargo xtask demo | test | check`.
+//! The front door of the repository: `cargo xtask demo | test | check | chaos`.
 //!
 //! Each command does its own set-up: on a machine with a Rust toolchain and the package
 //! registries, one command runs the main job and one passes the tests. One file per command;
@@ -8,6 +8,7 @@
     reason = "a build tool lives in real time: nothing here is simulated"
 )]
 
+mod chaos;
 mod check;
 mod demo;
 mod process;
@@ -29,11 +30,15 @@ Commands:
   demo            Back up 1,000 SQLite databases with live writers, restore them and compare
   test [ARGS]...  Run every test. ARGS go to the test runner:
                   `cargo xtask test -p ultrasimple-core key` runs part of them
+  chaos [--minutes M] [--seed S] [--nodes N]
+                  A fleet of real daemons, etcd and an S3 server on bad days: processes are
+                  killed and paused, networks cut, servers fail. Was anything lost?
   check           Format, lints, licences, advisories, unused dependencies, docs, spelling
   help            Show this text
 
 What is kept: programs in `${XDG_CACHE_HOME:-~/.cache}/ultrasimple-xtask`, linked from
-`<target>/tools/bin`; the last demo in `<target>/demo`.";
+`<target>/tools/bin`; the last demo in `<target>/demo`; logs and reports of chaos in
+`<target>/chaos`.";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -51,6 +56,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         ("test", args) => Workspace::find().and_then(|ws| test::run(&ws, args)),
+        ("chaos", args) => Workspace::find().and_then(|ws| chaos::run(&ws, args)),
         ("check", []) => Workspace::find().and_then(|ws| check::run(&ws)),
         ("demo", []) => Workspace::find().and_then(|ws| demo::run(&ws)),
         ("check" | "demo", [extra, ..]) => {

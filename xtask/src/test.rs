@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::process::{self, line};
-use crate::tools::{Tools, need_commands};
+use crate::tools::{Tools, need_build_tools, need_commands};
 use crate::workspace::Workspace;
 
 /// Where black-box tests live; they run the built programs.
@@ -15,9 +15,10 @@ const TESTKIT: &str = "ultrasimple-testkit";
 
 /// Runs all tests, or with `args` what they select of them (without doctests).
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
-    need_commands(&["lz4", "sqlite3"])?;
+    need_commands(&["etcd", "lz4", "sqlite3"])?;
+    need_build_tools()?;
     let tools = Tools::open(workspace)?;
-    let environment = Environment { weed: tools.weed()?.into_os_string(), path: tools.path()? };
+    let environment = Environment::new(&tools)?;
     let nextest = tools.nextest();
 
     process::run(&mut build(workspace, args))?;
@@ -81,13 +82,17 @@ fn names_packages(args: &[String]) -> bool {
 }
 
 /// What tests find in their environment.
-struct Environment {
+pub(crate) struct Environment {
     weed: std::ffi::OsString,
     path: std::ffi::OsString,
 }
 
 impl Environment {
-    fn apply(&self, command: &mut Command) {
+    pub(crate) fn new(tools: &Tools) -> Result<Self> {
+        Ok(Self { weed: tools.weed()?.into_os_string(), path: tools.path()? })
+    }
+
+    pub(crate) fn apply(&self, command: &mut Command) {
         without_settings(command).env("PATH", &self.path).env("ULTRASIMPLE_WEED", &self.weed);
     }
 }

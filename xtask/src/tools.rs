@@ -171,12 +171,33 @@ fn keep(installed: &Path, cached: &Path) -> Result<()> {
         .with_context(|| format!("move {} to {}", installed.display(), cached.display()))
 }
 
-/// Makes sure that commands of Debian packages of the same name can be run.
+/// Makes sure that commands of Debian packages can be run.
 ///
 /// No C compiler is asked for: this program was linked by one.
 pub(crate) fn need_commands(commands: &[&str]) -> Result<()> {
-    let missing: Vec<&str> = commands.iter().copied().filter(|command| !on_path(command)).collect();
-    if missing.is_empty() { Ok(()) } else { install_from_debian(&missing) }
+    let missing = commands.iter().copied().filter(|command| !on_path(command));
+    let packages: Vec<&str> = missing.map(debian_package).collect();
+    if packages.is_empty() { Ok(()) } else { install_from_debian(&packages) }
+}
+
+/// Makes sure that what our dependencies are built with is there: `protoc`, for the client of etcd.
+///
+/// It is found on the `PATH` by whoever builds. Nothing is set for it: a build script that sees another
+/// `PROTOC` than the last time builds anew.
+pub(crate) fn need_build_tools() -> Result<()> {
+    match std::env::var_os("PROTOC") {
+        Some(protoc) if Path::new(&protoc).is_file() => Ok(()),
+        Some(protoc) => bail!("PROTOC is {}, which is not a file: unset it", protoc.display()),
+        None => need_commands(&["protoc"]),
+    }
+}
+
+fn debian_package(command: &str) -> &str {
+    match command {
+        "etcd" => "etcd-server",
+        "protoc" => "protobuf-compiler",
+        same_name => same_name,
+    }
 }
 
 /// Makes sure that a part of the Rust toolchain that minimal profiles lack is there.

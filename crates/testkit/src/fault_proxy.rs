@@ -5,8 +5,6 @@
 //! them on byte for byte, so that signed requests stay valid. Connections are kept alive like those of a
 //! server. Dropping it closes everything.
 
-mod wire;
-
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
@@ -15,9 +13,10 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use wire::{Framing, Head, Wire};
+use crate::wire::{Framing, Head, Wire};
 
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +44,15 @@ pub enum Fault {
     ChangeContent,
     /// Passed on; the answer comes so many milliseconds late.
     Delay(u64),
+    /// Passed on; where the server refuses a condition (412), the answer says that all is well. So a server
+    /// looks that ignores conditions.
+    HideRefusals,
+    /// Taken in whole, and passed on at [`FaultProxy::release`], even if the client is gone by then: a
+    /// request that the network delays.
+    Hold,
+    /// So many bytes of the body are passed on, and no more are taken until [`FaultProxy::release`]: the
+    /// client is in the middle of its request.
+    HoldBody(u64),
 }
 
 /// A fault, and the requests it befalls.
@@ -88,6 +96,8 @@ struct State {
     fitting: u64,
     /// All requests by method.
     requests: BTreeMap<String, u64>,
+    /// Those that wait for [`FaultProxy::release`], as `METHOD target`.
+    held: Vec<String>,
 }
 
 /// A running proxy.
@@ -96,6 +106,8 @@ pub struct FaultProxy {
     port: u16,
     upstream: u16,
     state: Arc<Mutex<State>>,
+    /// Counts the calls of [`Self::release`].
+    releases: watch::Sender<u64>,
     accepting: Option<JoinHandle<()>>,
 }
 
@@ -107,9 +119,10 @@ impl FaultProxy {
     pub async fn start(upstream: u16) -> io::Result<Self> {
         let [port] = crate::process::free_ports();
         let rule = Rule::new(Fault::None);
-        let state = State { rule, fitting: 0, requests: BTreeMap::new() };
+        let state = State { rule, fitting: 0, requests: BTreeMap::new(), held: Vec::new() };
         let state = Arc::new(Mutex::new(state));
-        let mut proxy = Self { port, upstream, state, accepting: None };
+        let (releases, _) = watch::channel(0);
+        let mut proxy = Self { port, upstream, state, releases, accepting: None };
         proxy.accept().await?;
         Ok(proxy)
     }
@@ -117,6 +130,11 @@ impl FaultProxy {
     /// Where it answers.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The port of [`Self::endpoint`].
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// From now on this fault befalls all requests. `Fault::None` heals.
@@ -151,14 +169,27 @@ impl FaultProxy {
         lock(&self.state).requests.get(method).copied().unwrap_or_default()
     }
 
+    /// The requests that [`Fault::Hold`] or [`Fault::HoldBody`] holds now, as `METHOD target`.
+    pub fn held(&self) -> Vec<String> {
+        lock(&self.state).held.clone()
+    }
+
+    /// Lets all requests go on that are held now.
+    pub fn release(&self) {
+        lock(&self.state).held.clear();
+        self.releases.send_modify(|releases| *releases += 1);
+    }
+
     async fn accept(&mut self) -> io::Result<()> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
         let (upstream, state) = (self.upstream, Arc::clone(&self.state));
+        let releases = self.releases.subscribe();
         self.accepting = Some(tokio::spawn(async move {
             // Ends with this task, and all connections with it.
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(serve(client, upstream, Arc::clone(&state)));
+                let connection = serve(client, upstream, Arc::clone(&state), releases.clone());
+                connections.spawn(connection);
                 while connections.try_join_next().is_some() {}
             }
         }));
@@ -201,12 +232,30 @@ fn fault_for(state: &Mutex<State>, request: &Head) -> Fault {
 }
 
 /// One client's connection, until either side closes it. An error ends it, as it should.
-async fn serve(client: TcpStream, upstream: u16, state: Arc<Mutex<State>>) {
+async fn serve(
+    client: TcpStream,
+    upstream: u16,
+    state: Arc<Mutex<State>>,
+    releases: watch::Receiver<u64>,
+) {
     let _ = client.set_nodelay(true);
-    let _ = relay(Wire::new(client), upstream, &state).await;
+    let _ = relay(Wire::new(client), upstream, &state, releases).await;
 }
 
-async fn relay(mut client: Wire, upstream: u16, state: &Mutex<State>) -> io::Result<()> {
+/// Waits until the requests that are held now may go on.
+async fn hold(request: &Head, state: &Mutex<State>, releases: &mut watch::Receiver<u64>) {
+    releases.mark_unchanged();
+    lock(state).held.push(format!("{} {}", request.method(), request.target()));
+    // Fails only when the proxy is gone, and this task with it.
+    let _ = releases.changed().await;
+}
+
+async fn relay(
+    mut client: Wire,
+    upstream: u16,
+    state: &Mutex<State>,
+    mut releases: watch::Receiver<u64>,
+) -> io::Result<()> {
     let mut server: Option<Wire> = None;
     while let Some(mut request) = client.read_head().await? {
         let fault = fault_for(state, &request);
@@ -238,8 +287,24 @@ async fn relay(mut client: Wire, upstream: u16, state: &Mutex<State>) -> io::Res
             stream.set_nodelay(true)?;
             server.insert(Wire::new(stream))
         };
-        server.stream.write_all(request.bytes()).await?;
-        client.copy(framing, &mut server.stream, u64::MAX).await?;
+        match &fault {
+            Fault::Hold => {
+                let body = client.raw_body(framing).await?;
+                hold(&request, state, &mut releases).await;
+                server.stream.write_all(request.bytes()).await?;
+                server.stream.write_all(&body).await?;
+            }
+            Fault::HoldBody(bytes) => {
+                server.stream.write_all(request.bytes()).await?;
+                let rest = client.copy_some(framing, &mut server.stream, *bytes).await?;
+                hold(&request, state, &mut releases).await;
+                client.copy(rest, &mut server.stream, u64::MAX).await?;
+            }
+            _ => {
+                server.stream.write_all(request.bytes()).await?;
+                client.copy(framing, &mut server.stream, u64::MAX).await?;
+            }
+        }
         let bodiless = request.method() == "HEAD";
         if !answer(&mut client, server, &fault, bodiless).await? {
             return Ok(());
@@ -282,6 +347,11 @@ async fn answer(
             head.set_length(body.len(), bodiless);
             client.stream.write_all(head.bytes()).await?;
             client.stream.write_all(body.as_bytes()).await?;
+        }
+        Fault::HideRefusals if head.status() == 412 => {
+            server.discard(framing).await?;
+            let answer = "HTTP/1.1 200 OK\r\nETag: \"00ff\"\r\nContent-Length: 0\r\n\r\n";
+            client.stream.write_all(answer.as_bytes()).await?;
         }
         Fault::ChangeContent => {
             let mut body = server.body(framing).await?;
@@ -331,4 +401,72 @@ fn replace_etag(document: &str, etag: &str) -> String {
         }
     }
     replaced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that keeps the bodies of the requests on one connection and answers each.
+    async fn server() -> (u16, tokio::sync::mpsc::Receiver<Vec<u8>>) {
+        let [port] = crate::process::free_ports();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        let (sender, bodies) = tokio::sync::mpsc::channel(8);
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut wire = Wire::new(stream);
+            while let Some(head) = wire.read_head().await.unwrap() {
+                sender.send(wire.body(head.request_framing()).await.unwrap()).await.unwrap();
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                if wire.stream.write_all(answer).await.is_err() {
+                    break;
+                }
+            }
+        });
+        (port, bodies)
+    }
+
+    async fn put(proxy: &FaultProxy, body: &[u8]) -> Wire {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).await.unwrap();
+        let mut wire = Wire::new(stream);
+        let head = "PUT /b/k HTTP/1.1\r\nContent-Length: 6\r\n\r\n";
+        wire.stream.write_all(head.as_bytes()).await.unwrap();
+        wire.stream.write_all(body).await.unwrap();
+        wire
+    }
+
+    async fn until_held(proxy: &FaultProxy) {
+        let held = async {
+            while proxy.held().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), held).await.unwrap();
+        assert_eq!(proxy.held(), ["PUT /b/k"]);
+    }
+
+    #[tokio::test]
+    async fn a_held_request_arrives_after_its_client_has_gone() {
+        let (port, mut bodies) = server().await;
+        let mut proxy = FaultProxy::start(port).await.unwrap();
+        proxy.set(Fault::Hold).await.unwrap();
+        drop(put(&proxy, b"delays").await);
+        until_held(&proxy).await;
+        assert!(bodies.try_recv().is_err());
+        proxy.release();
+        assert_eq!(bodies.recv().await.unwrap(), b"delays");
+    }
+
+    #[tokio::test]
+    async fn a_client_is_held_within_its_request() {
+        let (port, mut bodies) = server().await;
+        let mut proxy = FaultProxy::start(port).await.unwrap();
+        proxy.set(Fault::HoldBody(2)).await.unwrap();
+        let mut client = put(&proxy, b"del").await;
+        until_held(&proxy).await;
+        proxy.release();
+        client.stream.write_all(b"ays").await.unwrap();
+        assert_eq!(client.read_head().await.unwrap().unwrap().status(), 200);
+        assert_eq!(bodies.recv().await.unwrap(), b"delays");
+    }
 }

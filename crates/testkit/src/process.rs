@@ -11,11 +11,12 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use ultrasimple_core::{Clock, SystemClock};
 
 /// Below Linux' range for outgoing connections (32768 and up), so that no client socket takes a port
@@ -59,13 +60,14 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Starts `command` with its output in the file `log`.
+    /// Starts `command` with its output at the end of the file `log`.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn spawn(mut command: Command, log: &Path) -> anyhow::Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
-        let output = File::create(log).with_context(|| format!("create {}", log.display()))?;
+        let output = File::options().create(true).append(true).open(log);
+        let output = output.with_context(|| format!("open {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = spawn_on_lasting_thread(command).with_context(|| format!("start {name}"))?;
         Ok(Self { name, child, log: log.to_owned() })
@@ -96,11 +98,7 @@ impl ServerProcess {
             if SystemClock.monotonic().saturating_sub(start) > within {
                 bail!("{} was not ready within {within:?}:\n{}", self.name, self.log_tail());
             }
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "polls another process, with a deadline"
-            )]
-            std::thread::sleep(POLL);
+            poll();
         }
     }
 
@@ -111,6 +109,60 @@ impl ServerProcess {
         let _ = self.child.wait();
     }
 
+    /// Stops it where it stands (SIGSTOP): connections stay open, nothing is answered.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on after [`Self::pause`].
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Asks it to end (SIGTERM), and does not wait.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Asks it to end (SIGTERM) and waits for that; kills it when it takes too long.
+    ///
+    /// # Errors
+    /// When it did not end by itself.
+    pub fn stop(&mut self, within: Duration) -> anyhow::Result<()> {
+        self.terminate()?;
+        let start = SystemClock.monotonic();
+        while self.child.try_wait()?.is_none() {
+            if SystemClock.monotonic().saturating_sub(start) > within {
+                self.kill();
+                bail!("{} did not end within {within:?}:\n{}", self.name, self.log_tail());
+            }
+            poll();
+        }
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        kill_process(Pid::from_child(&self.child), signal)
+            .with_context(|| format!("send {signal:?} to {}", self.name))
+    }
+
     /// The last lines of its log.
     pub fn log_tail(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();
@@ -118,6 +170,11 @@ impl ServerProcess {
         let lines: Vec<&str> = log.lines().collect();
         lines.get(lines.len().saturating_sub(30)..).unwrap_or_default().join("\n")
     }
+}
+
+fn poll() {
+    #[expect(clippy::disallowed_methods, reason = "polls another process, with a deadline")]
+    std::thread::sleep(POLL);
 }
 
 impl Drop for ServerProcess {
@@ -164,7 +221,8 @@ pub fn clean_command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy().to_ascii_uppercase();
-        if text.starts_with("AWS_") || text.ends_with("_PROXY") || text.starts_with("SSL_CERT_") {
+        let changes = ["AWS_", "SSL_CERT_", "ETCD"].iter().any(|start| text.starts_with(start));
+        if changes || text.ends_with("_PROXY") {
             command.env_remove(&name);
         }
     }
@@ -193,7 +251,7 @@ fn spawn_on_lasting_thread(mut command: Command) -> anyhow::Result<Child> {
     // SAFETY: between fork and exec only an async-signal-safe system call (prctl) is made.
     unsafe {
         command.pre_exec(|| {
-            let signal = Some(rustix::process::Signal::KILL);
+            let signal = Some(Signal::KILL);
             rustix::process::set_parent_process_death_signal(signal).map_err(io::Error::from)
         });
     }

@@ -8,15 +8,14 @@
 //! least 5 MiB; it turns a backslash in a key into a slash; it lists in the order of its folder tree, in
 //! which `a/b` comes before `a-b`; with `start-after=x` it leaves out `x/…`.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 
+use crate::http;
 use crate::process::{ServerProcess, clean_command, find_tool, free_ports};
 
 const READY_WITHIN: Duration = Duration::from_mins(1);
@@ -188,6 +187,22 @@ impl SeaweedFs {
     pub fn kill(&mut self) {
         self.process.kill();
     }
+
+    /// Stops it where it stands (SIGSTOP): connections stay open, nothing is answered.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.process.pause()
+    }
+
+    /// Lets it go on after [`Self::pause`].
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.process.resume()
+    }
 }
 
 /// A `static` is never dropped; this is called at the end of the process instead.
@@ -263,24 +278,7 @@ fn remove(folder: &Path) {
 
 /// One plain HTTP request; the answer's status.
 fn status(port: u16, method: &str, path: &str, body: &str) -> anyhow::Result<u16> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
-    stream.set_write_timeout(Some(ANSWER_WITHIN))?;
-    let length = body.len();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\
-         Content-Length: {length}\r\n\r\n{body}"
-    )?;
-    let mut answer = Vec::new();
-    match stream.read_to_end(&mut answer) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset && !answer.is_empty() => {}
-        Err(error) => return Err(error.into()),
-    }
-    let answer = String::from_utf8_lossy(&answer);
-    let status = answer.split(' ').nth(1).context("no status in the answer")?;
-    Ok(status.parse()?)
+    Ok(http::request(port, method, path, body, ANSWER_WITHIN)?.status)
 }
 
 #[cfg(test)]

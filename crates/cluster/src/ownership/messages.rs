@@ -122,8 +122,8 @@ pub enum Event {
         shard: ShardKey,
         /// Under which grant.
         epoch: Epoch,
-        /// Its catalog was written and is final.
-        is_final: bool,
+        /// The epoch of the catalog that says all there is, if one does.
+        catalog: Option<Epoch>,
     },
     /// The replicator: the bucket has something of a later owner.
     Fenced {
@@ -136,10 +136,10 @@ pub enum Event {
     },
     /// The generation to go on with: greater than the one in the question.
     Generation(u64),
-    /// The replicator: whether the store works for this node.
-    Store {
-        /// It does.
-        works: bool,
+    /// The replicator: whether this node can do its work.
+    Fit {
+        /// Else others should take over, if they can.
+        is_fit: bool,
     },
     /// The node is to leave in order.
     Leave,

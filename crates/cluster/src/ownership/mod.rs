@@ -150,12 +150,12 @@ impl Ownership {
                 self.on_claimed(now, lease, generation, outcomes);
             }
             Event::Failed(request) => self.failed(now, &request),
-            Event::Released { shard, epoch, is_final } => self.on_released(&shard, epoch, is_final),
+            Event::Released { shard, epoch, catalog } => self.on_released(&shard, epoch, catalog),
             Event::Fenced { shard, epoch, by } => self.on_fenced(now, &shard, epoch, by),
             Event::Generation(generation) => self.on_generation(generation),
-            Event::Store { works } => {
-                if self.options.record.unwell == works {
-                    self.options.record.unwell = !works;
+            Event::Fit { is_fit } => {
+                if self.options.record.unwell == is_fit {
+                    self.options.record.unwell = !is_fit;
                     self.on_key_changed();
                 }
             }

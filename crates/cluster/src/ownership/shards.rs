@@ -150,7 +150,9 @@ impl Ownership {
     }
 
     fn own(&mut self, shard: &ShardKey, grant: Grant, created: Revision) {
-        if self.leaving_since.is_some() {
+        // A request of before the generation was raised may be carried out late: its epoch is of no use any more.
+        let is_late = grant.epoch.generation() < self.generation;
+        if self.leaving_since.is_some() || is_late {
             // Nothing was done under it: what the owner before left is still final.
             return self.let_go(shard, created, grant.handed_over_by);
         }
@@ -265,12 +267,12 @@ impl Ownership {
         }
     }
 
-    pub(super) fn on_released(&mut self, shard: &ShardKey, epoch: Epoch, is_final: bool) {
+    pub(super) fn on_released(&mut self, shard: &ShardKey, epoch: Epoch, catalog: Option<Epoch>) {
         let is_it = self.assignments.get(shard).is_some_and(|mine| mine.grant.epoch == epoch);
         if let (true, Some(created)) =
             (is_it, self.shards.slots.get(shard).copied().and_then(Slot::created))
         {
-            self.let_go(shard, created, is_final.then_some(epoch));
+            self.let_go(shard, created, catalog);
         }
     }
 

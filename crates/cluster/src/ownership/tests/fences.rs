@@ -119,6 +119,26 @@ fn an_unanswered_question_is_asked_again_and_nothing_is_claimed_meanwhile() {
 }
 
 #[test]
+fn a_claim_that_is_made_late_with_an_old_generation_is_not_used() {
+    let mut world = World::new(1, 1);
+    world.run(TTL);
+    let (shard, epoch) = world.any_of(0);
+    world.tell(0, Event::Fenced { shard: shard.clone(), epoch, by: Epoch::new(2, 1) });
+    world.run(TTL);
+    assert_eq!(world.any_of(0).1.generation(), 2);
+    // A request of before is carried out now.
+    let lease = world.nodes[0].machine.lease().unwrap();
+    world.is_exclusive = false;
+    world.etcd.commit(vec![Change::Claim(shard.clone(), None)]);
+    let created = Revision(world.etcd.revision + 1);
+    let late = Claim { node: name(0), generation: 1, lease, created };
+    world.etcd.commit(vec![Change::Claim(shard, Some(late))]);
+    world.run(TTL);
+    let (_, now) = world.any_of(0);
+    assert!(now.generation() == 2 && now.revision() > created.0, "{now}");
+}
+
+#[test]
 fn fences_and_releases_of_other_epochs_are_ignored() {
     let mut world = World::new(1, 2);
     world.run(TTL);
@@ -126,7 +146,7 @@ fn fences_and_releases_of_other_epochs_are_ignored() {
     let other = Epoch(epoch.0 - 1);
     let before = world.nodes[0].machine.assignments().clone();
     world.tell(0, Event::Fenced { shard: shard.clone(), epoch: other, by: Epoch::new(9, 9) });
-    world.tell(0, Event::Released { shard, epoch: other, is_final: true });
+    world.tell(0, Event::Released { shard, epoch: other, catalog: None });
     assert_eq!(*world.nodes[0].machine.assignments(), before);
     assert_eq!(questions(&world, 0), 0);
 }

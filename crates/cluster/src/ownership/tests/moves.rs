@@ -142,15 +142,15 @@ fn a_drained_node_gives_all_away_unless_nobody_else_could_have_it() {
 fn an_unwell_node_gives_all_away_unless_all_are() {
     let mut world = World::new(2, 20);
     world.run(TTL * 2);
-    world.tell(0, Event::Store { works: false });
+    world.tell(0, Event::Fit { is_fit: false });
     world.run(TTL);
     assert_eq!((world.owned(0).len(), world.owned(1).len()), (0, 20));
-    world.tell(1, Event::Store { works: false });
+    world.tell(1, Event::Fit { is_fit: false });
     world.run(TTL);
     world.assert_settled();
     assert_ne!(world.owned(0).len(), 0);
-    world.tell(0, Event::Store { works: true });
-    world.tell(1, Event::Store { works: true });
+    world.tell(0, Event::Fit { is_fit: true });
+    world.tell(1, Event::Fit { is_fit: true });
     world.run(TTL);
     world.assert_settled();
 }

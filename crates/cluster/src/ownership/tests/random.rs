@@ -14,7 +14,7 @@ enum Trouble {
     Pause(usize),
     Resume(usize),
     Drain(usize, bool),
-    Store(usize, bool),
+    Fit(usize, bool),
     WatchLost(usize),
     RevokeLease(usize),
     DeleteKey(usize),
@@ -31,7 +31,7 @@ fn trouble() -> impl Strategy<Value = Trouble> {
         2 => node.clone().prop_map(Trouble::Pause),
         3 => node.clone().prop_map(Trouble::Resume),
         2 => (node.clone(), any::<bool>()).prop_map(|(n, on)| Trouble::Drain(n, on)),
-        2 => (node.clone(), any::<bool>()).prop_map(|(n, works)| Trouble::Store(n, works)),
+        2 => (node.clone(), any::<bool>()).prop_map(|(n, is_fit)| Trouble::Fit(n, is_fit)),
         2 => node.clone().prop_map(Trouble::WatchLost),
         1 => node.clone().prop_map(Trouble::RevokeLease),
         1 => node.clone().prop_map(Trouble::DeleteKey),
@@ -73,7 +73,7 @@ impl World {
 
     fn suffer_at_node(&mut self, trouble: Trouble) {
         let (Trouble::Leave(n)
-        | Trouble::Store(n, _)
+        | Trouble::Fit(n, _)
         | Trouble::WatchLost(n)
         | Trouble::Fence(n, _)
         | Trouble::Failed(n, _)
@@ -86,7 +86,7 @@ impl World {
         let event = match trouble {
             _ if self.nodes[n].is_paused => return,
             Trouble::Leave(_) => Event::Leave,
-            Trouble::Store(_, works) => Event::Store { works },
+            Trouble::Fit(_, is_fit) => Event::Fit { is_fit },
             Trouble::WatchLost(_) => Event::WatchLost,
             Trouble::Fence(_, by) => {
                 let Some((shard, mine)) = machine.assignments().first_key_value() else { return };
@@ -141,7 +141,7 @@ fn rough(seed: u64) -> Fate {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 200 }))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn all_comes_right_when_the_trouble_ends(

@@ -264,7 +264,10 @@ impl World {
             let released = node.assignments().iter().filter(releasing);
             let released = released.map(|(shard, assignment)| (shard.clone(), assignment.grant));
             if let Some((shard, grant)) = released.into_iter().next() {
-                self.tell(n, Event::Released { shard, epoch: grant.epoch, is_final: true });
+                self.tell(
+                    n,
+                    Event::Released { shard, epoch: grant.epoch, catalog: Some(grant.epoch) },
+                );
             }
         }
     }

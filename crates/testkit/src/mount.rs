@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::run::run;
-
 /// Whether this process is root's, and so free of permissions.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -26,28 +24,30 @@ impl Mount {
         let mount = Self::try_mount(&["--bind", folder.to_str()?], on)?;
         let mut remount = Command::new("mount");
         remount.args(["-o", "remount,ro,bind"]).arg(on);
-        let ran = run(remount);
-        if ran.status == Some(0) {
-            return Some(mount);
+        match run(&mut remount) {
+            Ok(()) => Some(mount),
+            Err(why) => {
+                eprintln!("SKIPPED: no read-only mount can be had here: {why}");
+                None
+            }
         }
-        eprintln!("SKIPPED: no read-only mount can be had here: {ran}");
-        None
     }
 
     fn try_mount(words: &[&str], on: &Path) -> Option<Self> {
-        std::fs::create_dir_all(on).unwrap();
         if !is_root() {
             eprintln!("SKIPPED: only root may mount");
             return None;
         }
         let mut mount = Command::new("mount");
         mount.args(words).arg(on);
-        let ran = run(mount);
-        if ran.status == Some(0) {
-            return Some(Self(on.to_owned()));
+        let made = std::fs::create_dir_all(on).map_err(|error| error.to_string());
+        match made.and_then(|()| run(&mut mount)) {
+            Ok(()) => Some(Self(on.to_owned())),
+            Err(why) => {
+                eprintln!("SKIPPED: {words:?} cannot be mounted here: {why}");
+                None
+            }
         }
-        eprintln!("SKIPPED: {words:?} cannot be mounted here: {ran}");
-        None
     }
 }
 
@@ -55,6 +55,13 @@ impl Drop for Mount {
     fn drop(&mut self) {
         let mut umount = Command::new("umount");
         umount.arg("-l").arg(&self.0);
-        let _ = run(umount);
+        // That a mount is left is no reason for a test to fail.
+        let _ = run(&mut umount);
     }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let ran = command.output().map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&ran.stderr);
+    if ran.status.success() { Ok(()) } else { Err(format!("{}: {}", ran.status, said.trim())) }
 }

@@ -1,4 +1,4 @@
-//! Just enough of HTTP/1.1 to find where messages begin and end.
+//! Just enough of HTTP/1.1 to find where messages begin and end: what our proxies are made of.
 
 use std::io;
 
@@ -10,7 +10,7 @@ const READ: usize = 64 * 1024;
 
 /// How long a message's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     Length(u64),
     Chunked,
     UntilClose,
@@ -18,17 +18,17 @@ pub(super) enum Framing {
 
 /// The first line and the headers of a message, as they came.
 #[derive(Debug, Clone)]
-pub(super) struct Head(String);
+pub(crate) struct Head(String);
 
 /// A connection with what has been read of it and not used yet.
 #[derive(Debug)]
-pub(super) struct Wire {
-    pub(super) stream: TcpStream,
+pub(crate) struct Wire {
+    pub(crate) stream: TcpStream,
     ahead: Vec<u8>,
 }
 
 impl Head {
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 
@@ -36,19 +36,19 @@ impl Head {
         self.0.lines().next().unwrap_or_default().split(' ').nth(number).unwrap_or_default()
     }
 
-    pub(super) fn method(&self) -> &str {
+    pub(crate) fn method(&self) -> &str {
         self.word(0)
     }
 
-    pub(super) fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         self.word(1)
     }
 
-    pub(super) fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.word(1).parse().unwrap_or_default()
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.0.lines().skip(1).find_map(|line| {
             let (found, value) = line.split_once(':')?;
             found.eq_ignore_ascii_case(name).then(|| value.trim())
@@ -63,11 +63,11 @@ impl Head {
         self.header("Content-Length")?.parse().ok().map(Framing::Length)
     }
 
-    pub(super) fn request_framing(&self) -> Framing {
+    pub(crate) fn request_framing(&self) -> Framing {
         self.framing().unwrap_or(Framing::Length(0))
     }
 
-    pub(super) fn response_framing(&self) -> Framing {
+    pub(crate) fn response_framing(&self) -> Framing {
         match self.status() {
             100..=199 | 204 | 304 => Framing::Length(0),
             _ => self.framing().unwrap_or(Framing::UntilClose),
@@ -75,7 +75,7 @@ impl Head {
     }
 
     /// Removes `Expect: 100-continue`; whether it was there.
-    pub(super) fn take_expectation(&mut self) -> bool {
+    pub(crate) fn take_expectation(&mut self) -> bool {
         let expects = self.header("Expect").is_some();
         self.remove("Expect");
         expects
@@ -94,7 +94,7 @@ impl Head {
     }
 
     /// Replaces a header; adds it when it was not there only if `add` says so.
-    pub(super) fn set(&mut self, name: &str, value: &str, add: bool) {
+    pub(crate) fn set(&mut self, name: &str, value: &str, add: bool) {
         if self.header(name).is_none() && !add {
             return;
         }
@@ -104,7 +104,7 @@ impl Head {
     }
 
     /// Announces a body of this length, whole. The answer to a HEAD keeps what it says.
-    pub(super) fn set_length(&mut self, length: usize, bodiless: bool) {
+    pub(crate) fn set_length(&mut self, length: usize, bodiless: bool) {
         if !bodiless {
             self.remove("Transfer-Encoding");
             self.set("Content-Length", &length.to_string(), true);
@@ -113,7 +113,7 @@ impl Head {
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         Self { stream, ahead: Vec::new() }
     }
 
@@ -131,7 +131,7 @@ impl Wire {
     }
 
     /// The next message's head. `None` when the other side has closed between messages.
-    pub(super) async fn read_head(&mut self) -> io::Result<Option<Head>> {
+    pub(crate) async fn read_head(&mut self) -> io::Result<Option<Head>> {
         loop {
             if let Some(end) = self.ahead.windows(4).position(|four| four == b"\r\n\r\n") {
                 let rest = self.ahead.split_off(end + 4);
@@ -148,7 +148,7 @@ impl Wire {
     }
 
     /// Passes a body on, at most `limit` bytes of it.
-    pub(super) async fn copy(
+    pub(crate) async fn copy(
         &mut self,
         framing: Framing,
         to: &mut (impl AsyncWrite + Unpin),
@@ -218,19 +218,40 @@ impl Wire {
     }
 
     /// Reads a body and forgets it.
-    pub(super) async fn discard(&mut self, framing: Framing) -> io::Result<()> {
+    pub(crate) async fn discard(&mut self, framing: Framing) -> io::Result<()> {
         self.copy(framing, &mut tokio::io::sink(), u64::MAX).await
     }
 
+    /// Passes on so many bytes of a body whose length is known, and tells what is left of it.
+    pub(crate) async fn copy_some(
+        &mut self,
+        framing: Framing,
+        to: &mut (impl AsyncWrite + Unpin),
+        bytes: u64,
+    ) -> io::Result<Framing> {
+        let Framing::Length(length) = framing else {
+            return Err(io::Error::other("a body of unknown length cannot be held"));
+        };
+        let now = bytes.min(length);
+        self.copy(Framing::Length(now), to, u64::MAX).await?;
+        Ok(Framing::Length(length - now))
+    }
+
     /// Reads at most so much of a body.
-    pub(super) async fn discard_some(&mut self, framing: Framing, bytes: u64) -> io::Result<()> {
+    pub(crate) async fn discard_some(&mut self, framing: Framing, bytes: u64) -> io::Result<()> {
         self.copy(framing, &mut tokio::io::sink(), bytes).await
     }
 
-    /// Reads a whole body, without the marks of its chunks.
-    pub(super) async fn body(&mut self, framing: Framing) -> io::Result<Vec<u8>> {
+    /// Reads a whole body as it came, with the marks of its chunks.
+    pub(crate) async fn raw_body(&mut self, framing: Framing) -> io::Result<Vec<u8>> {
         let mut raw = Vec::new();
         self.copy(framing, &mut raw, u64::MAX).await?;
+        Ok(raw)
+    }
+
+    /// Reads a whole body, without the marks of its chunks.
+    pub(crate) async fn body(&mut self, framing: Framing) -> io::Result<Vec<u8>> {
+        let raw = self.raw_body(framing).await?;
         if framing != Framing::Chunked {
             return Ok(raw);
         }
@@ -252,7 +273,7 @@ impl Wire {
     }
 
     /// Waits until the other side gives up.
-    pub(super) async fn until_closed(&mut self) -> io::Result<()> {
+    pub(crate) async fn until_closed(&mut self) -> io::Result<()> {
         while self.more().await? {
             self.ahead.clear();
         }

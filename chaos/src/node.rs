@@ -1,0 +1,259 @@
+//! One node: a real daemon, and the network between it and everything else.
+//!
+//! ```text
+//! daemon ──▶ link ──▶ a member of etcd          (three times)
+//!        └─▶ link ──▶ answers ──▶ recorder ──▶ SeaweedFS
+//! ```
+//!
+//! Owns the daemon's life: it is started again when it ends by itself, as a supervisor of services would.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use ultrasimple_core::{Clock as _, SystemClock};
+use ultrasimple_testkit::fault_proxy::{Fault as Answer, FaultProxy};
+use ultrasimple_testkit::link::Link;
+use ultrasimple_testkit::mount::Mount;
+use ultrasimple_testkit::process::{ServerProcess, free_ports};
+use ultrasimple_testkit::seaweed::ADMIN;
+use ultrasimple_testkit::turned_clock::TurnedClock;
+
+/// How long a daemon may take to end in order, whatever is broken.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
+/// A daemon that ended by itself is started again after this.
+const STARTED_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// What a small scratch file system holds.
+const SCRATCH_BYTES: u64 = 4 << 20;
+
+/// What all nodes have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Common {
+    /// The daemon's program.
+    pub(crate) program: PathBuf,
+    /// The folder of the run.
+    pub(crate) folder: PathBuf,
+    pub(crate) bucket: String,
+    pub(crate) lease: Duration,
+    pub(crate) interval: Duration,
+    pub(crate) shards: u32,
+    /// As if the store ignored conditions, and with the operator's leave: the fence is down.
+    pub(crate) unfenced: bool,
+}
+
+/// One node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    common: Common,
+    pub(crate) http: u16,
+    process: Option<ServerProcess>,
+    pub(crate) paused: bool,
+    /// It should run: when it does not, it has ended by itself.
+    wanted: bool,
+    /// When it was found to have ended by itself.
+    down_since: Option<Duration>,
+    pub(crate) etcd: Vec<Link>,
+    pub(crate) store: Link,
+    pub(crate) answers: FaultProxy,
+    pub(crate) clock: Option<TurnedClock>,
+    pub(crate) scratch: PathBuf,
+    /// A small file system on `scratch`, where one can be had.
+    pub(crate) mount: Option<Mount>,
+    pub(crate) capacity_percent: u32,
+    /// Each time it ended by itself: its status and last words.
+    pub(crate) ends: Vec<String>,
+    pub(crate) starts: u64,
+}
+
+impl Node {
+    /// Makes its network; does not start it.
+    pub(crate) async fn new(
+        number: usize,
+        common: &Common,
+        etcd_ports: &[u16],
+        recorder: u16,
+    ) -> Result<Self> {
+        let name = format!("n{number}");
+        let mut etcd = Vec::new();
+        for port in etcd_ports {
+            etcd.push(Link::start(*port).await?);
+        }
+        let mut answers = FaultProxy::start(recorder).await?;
+        if common.unfenced {
+            answers.set(Answer::HideRefusals).await?;
+        }
+        let store = Link::start(answers.port()).await?;
+        let [http] = free_ports();
+        let own = common.folder.join(&name);
+        let scratch = own.join("scratch");
+        std::fs::create_dir_all(&scratch).with_context(|| format!("create {}", own.display()))?;
+        let clock = TurnedClock::new(&own).inspect_err(|error| eprintln!("no clock: {error:#}"));
+        let mount = Mount::tmpfs(&scratch, SCRATCH_BYTES);
+        Ok(Self {
+            name,
+            common: common.clone(),
+            http,
+            process: None,
+            paused: false,
+            wanted: false,
+            down_since: None,
+            etcd,
+            store,
+            answers,
+            clock: clock.ok(),
+            scratch,
+            mount,
+            capacity_percent: 100,
+            ends: Vec::new(),
+            starts: 0,
+        })
+    }
+
+    /// Where it writes its log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.common.folder.join(format!("{}.log", self.name))
+    }
+
+    fn command(&self) -> Command {
+        let Common { program, folder, bucket, lease, interval, shards, unfenced } = &self.common;
+        let mut command = Command::new(program);
+        command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("TMPDIR", &self.scratch);
+        command.current_dir(folder);
+        for member in &self.etcd {
+            command.args(["-etcd", &member.endpoint()]);
+        }
+        let pattern = folder.join("data/*.db");
+        command.arg("-pattern").arg(pattern).args(["-node", &self.name, "-bucket", bucket]);
+        command.args(["-endpoint-url", &self.store.endpoint()]);
+        command.args(["-access-key", ADMIN.access_key, "-secret-key", ADMIN.secret_key]);
+        command.args([
+            "-lease-ttl".to_owned(),
+            format!("{}s", lease.as_secs()),
+            "-interval".to_owned(),
+            format!("{}ms", interval.as_millis()),
+            "-shards".to_owned(),
+            shards.to_string(),
+            "-http".to_owned(),
+            format!("127.0.0.1:{}", self.http),
+            "-capacity".to_owned(),
+            format!("{}", f64::from(self.capacity_percent) / 100.0),
+        ]);
+        command.args(["-drain-timeout", "5s"]).args(unfenced.then_some("-allow-unfenced"));
+        match &self.clock {
+            Some(clock) => clock.command(command),
+            None => command,
+        }
+    }
+
+    /// What the store does to its requests when nothing is broken.
+    pub(crate) fn always(&self) -> Answer {
+        if self.common.unfenced { Answer::HideRefusals } else { Answer::None }
+    }
+
+    /// Starts it; it is to run from now on.
+    pub(crate) fn start(&mut self) -> Result<()> {
+        (self.wanted, self.paused, self.down_since) = (true, false, None);
+        self.starts += 1;
+        self.process = Some(ServerProcess::spawn(self.command(), &self.log())?);
+        Ok(())
+    }
+
+    /// Kills it; it is not to run.
+    pub(crate) fn kill(&mut self) {
+        (self.wanted, self.paused) = (false, false);
+        self.process = None;
+    }
+
+    /// Asks it to end; it is not to run. See [`Self::has_ended`].
+    pub(crate) fn leave(&mut self) {
+        self.wanted = false;
+        self.resume();
+        if let Some(process) = &self.process {
+            // It has ended already.
+            let _ = process.terminate();
+        }
+    }
+
+    /// Waits until it has ended, and tells how, where it had to be killed or did not end well.
+    pub(crate) async fn has_ended(&mut self) -> Option<String> {
+        let start = SystemClock.monotonic();
+        let process = self.process.as_mut()?;
+        let said = loop {
+            match process.ended() {
+                Ok(Some(status)) if status.success() => break None,
+                Ok(Some(status)) => break Some(format!("ended with {status}")),
+                Ok(None) => {}
+                Err(error) => break Some(format!("{error:#}")),
+            }
+            if SystemClock.monotonic().saturating_sub(start) > ENDS_WITHIN {
+                break Some(format!("did not end within {ENDS_WITHIN:?} and was killed"));
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        };
+        let said = said.map(|said| format!("{}: {said}: {}", self.name, last_words(&self.log())));
+        self.process = None;
+        said
+    }
+
+    /// Stops it where it stands. It may have ended by itself.
+    pub(crate) fn pause(&mut self) {
+        self.paused = self.process.as_ref().is_some_and(|process| process.pause().is_ok());
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&mut self) {
+        self.paused = false;
+        if let Some(process) = &self.process {
+            // It has ended already.
+            let _ = process.resume();
+        }
+    }
+
+    /// Starts it again when it has ended by itself, a moment later.
+    pub(crate) fn supervise(&mut self) -> Result<()> {
+        if !self.wanted {
+            return Ok(());
+        }
+        let now = SystemClock.monotonic();
+        if let Some(since) = self.down_since {
+            return if now.saturating_sub(since) > STARTED_AGAIN_AFTER {
+                self.start()
+            } else {
+                Ok(())
+            };
+        }
+        if let Some(process) = &mut self.process
+            && let Some(status) = process.ended()?
+        {
+            self.ends.push(format!("{status}: {}", last_words(&self.log())));
+            self.process = None;
+            self.down_since = Some(now);
+        }
+        Ok(())
+    }
+
+    /// Fills its scratch file system.
+    pub(crate) fn fill_scratch(&self) {
+        // As much as there is room for.
+        let _ = std::fs::write(self.filler(), vec![1; usize::try_from(SCRATCH_BYTES).unwrap_or(0)]);
+    }
+
+    /// Makes room again.
+    pub(crate) fn free_scratch(&self) {
+        // It may not have been filled.
+        let _ = std::fs::remove_file(self.filler());
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.scratch.join("filler")
+    }
+}
+
+/// The last line of a log.
+fn last_words(log: &Path) -> String {
+    let log = std::fs::read(log).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    log.lines().next_back().unwrap_or_default().to_owned()
+}

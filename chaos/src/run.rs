@@ -1,0 +1,407 @@
+//! One run: set the stage, let the fleet settle, break things as the schedule says, heal all, and check.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::task::block_in_place;
+use ultrasimple_core::{Clock as _, SystemClock};
+use ultrasimple_testkit::seaweed::ADMIN;
+use ultrasimple_testkit::tree::Snapshot;
+use ultrasimple_testkit::{bank, link};
+
+use crate::bucket::{Bucket, LIKE_OURS};
+use crate::check::{self, Listing, Violation};
+use crate::faults::{self, Begun};
+use crate::node::{Common, Node};
+use crate::operator::Operator;
+use crate::report::Report;
+use crate::schedule::{Event, Fault, Terms, schedule};
+use crate::stage::{BUCKET, MEMBERS, SHARDS, Stage, shards};
+use crate::tenants::{Account, Tenants, strangers};
+use crate::versions::Versions;
+use crate::watcher::Watcher;
+
+const LEASE: Duration = Duration::from_secs(3);
+const INTERVAL: Duration = Duration::from_secs(1);
+const DATABASES: u64 = 40;
+/// The fleet's first start, with every database in the bucket.
+const SETTLES_WITHIN: Duration = Duration::from_secs(90);
+/// After the last fault: what is promised is the lease and a cycle; nodes that were just started have to
+/// connect, and wait until the key of their former self has expired.
+const OWNED_WITHIN: Duration = Duration::from_secs(20);
+const STORED_WITHIN: Duration = Duration::from_mins(1);
+/// Writers go on for so long after the last fault.
+const HEALTHY: Duration = Duration::from_secs(3);
+const TICK: Duration = Duration::from_millis(25);
+
+/// What a run is given.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) seed: u64,
+    pub(crate) nodes: usize,
+    pub(crate) lasts: Duration,
+    pub(crate) daemon: PathBuf,
+    pub(crate) ctl: PathBuf,
+    /// Without the fence of conditional writes: to see that the checks notice.
+    pub(crate) unfenced: bool,
+    /// An empty folder for all that the run leaves.
+    pub(crate) folder: PathBuf,
+}
+
+/// A run under way.
+struct Run {
+    order: Order,
+    stage: Stage,
+    versions: Versions,
+    bucket: Bucket,
+    /// What was in the bucket before.
+    foreign: Listing,
+    watcher: Watcher,
+    operator: Operator,
+    report: Report,
+}
+
+/// Does it all. An error means that it could not be done; what was found is in the report.
+pub(crate) async fn run(order: Order) -> Result<Report> {
+    let data = order.folder.join("data");
+    std::fs::create_dir_all(&data).with_context(|| format!("create {}", data.display()))?;
+    say("starting etcd, the S3 server and the writers");
+    let common = Common {
+        program: order.daemon.clone(),
+        folder: order.folder.clone(),
+        bucket: BUCKET.to_owned(),
+        lease: LEASE,
+        interval: INTERVAL,
+        shards: SHARDS,
+        unfenced: order.unfenced,
+    };
+    let (stage, versions) = Stage::set(order.nodes, &common).await?;
+    let bucket = Bucket::open(&stage.store).await?;
+    let foreign = bucket.put_foreign().await?;
+    let watcher = Watcher::start(stage.watched());
+    let operator = Operator::start(order.ctl.clone(), stage.watched().etcd);
+    let report = Report { seed: order.seed, nodes: order.nodes, ..Report::default() };
+    let mut run = Run { order, stage, versions, bucket, foreign, watcher, operator, report };
+    let tenants = Tenants::start(&data, DATABASES, run.order.seed)?;
+
+    let outcome = async {
+        run.settle(&tenants).await?;
+        run.break_things().await?;
+        run.heal().await
+    };
+    let outcome = outcome.await;
+    let accounts = match outcome {
+        Ok(()) => run.come_to_rest(tenants).await,
+        Err(error) => Err(error),
+    };
+    run.keep_logs();
+    let accounts = accounts?;
+    run.judge(&data, &accounts).await
+}
+
+impl Run {
+    /// Starts all nodes and waits until every shard is owned and every resting database is stored.
+    async fn settle(&mut self, tenants: &Tenants) -> Result<()> {
+        say(&format!("starting {} nodes", self.order.nodes));
+        for node in &mut self.stage.nodes {
+            node.start()?;
+        }
+        let start = SystemClock.monotonic();
+        loop {
+            self.stage.nodes.iter_mut().try_for_each(Node::supervise)?;
+            let seen = self.watcher.seen();
+            let newest = check::newest(&self.versions.objects());
+            let accounts = tenants.ledger().read();
+            let missing = accounts.keys().filter(|name| !newest.contains_key(*name)).count();
+            if seen.all_owned(&shards()) && missing <= accounts.len() / 10 {
+                say(&format!("all is owned and stored after {:.1} s", since(start).as_secs_f64()));
+                return Ok(());
+            }
+            let owned = seen.claims.len();
+            ensure!(
+                since(start) < SETTLES_WITHIN,
+                "the fleet did not settle within {SETTLES_WITHIN:?}: {owned} shards are owned, {missing} of \
+                 {} databases are not stored; see the logs in {}",
+                accounts.len(),
+                self.order.folder.display()
+            );
+            tokio::time::sleep(TICK * 4).await;
+        }
+    }
+
+    /// Carries the schedule out.
+    async fn break_things(&mut self) -> Result<()> {
+        let nodes = &self.stage.nodes;
+        let terms = Terms {
+            seed: self.order.seed,
+            nodes: nodes.len(),
+            members: MEMBERS,
+            lease: LEASE,
+            until: self.order.lasts,
+            can_turn: nodes.iter().all(|node| node.clock.is_some()),
+            can_fill: nodes.iter().all(|node| node.mount.is_some()),
+        };
+        let events = schedule(&terms);
+        say(&format!("breaking things for {:.0} s", terms.until.as_secs_f64()));
+        let mut steps = steps(&events, nodes.len());
+        let mut open: BTreeMap<usize, Begun> = BTreeMap::new();
+        let start = SystemClock.monotonic();
+        while let Some(step) = steps.first().copied() {
+            self.stage.nodes.iter_mut().try_for_each(Node::supervise)?;
+            if since(start) < step.at {
+                tokio::time::sleep(TICK).await;
+                continue;
+            }
+            steps.remove(0);
+            let at = since(start).as_secs_f64();
+            if step.begins {
+                say(&format!("{at:>6.1} s  {} for {:.1} s", step.fault, step.lasts.as_secs_f64()));
+                if step.counts {
+                    *self.report.faults.entry(step.fault.kind()).or_default() += 1;
+                }
+                open.insert(step.number, faults::begin(&mut self.stage, step.fault).await?);
+            } else if let Some(begun) = open.remove(&step.number) {
+                let strange = faults::end(&mut self.stage, step.fault, begun).await?;
+                self.report.ends.extend(strange);
+            }
+        }
+        Ok(())
+    }
+
+    /// Mends whatever may still be broken, and measures until every shard is owned.
+    async fn heal(&mut self) -> Result<()> {
+        for node in &mut self.stage.nodes {
+            node.store.set(link::Mode::Pass);
+            node.etcd.iter().for_each(|link| link.set(link::Mode::Pass));
+            let always = node.always();
+            node.answers.set(always).await?;
+            node.answers.release();
+            node.free_scratch();
+            if node.paused {
+                node.resume();
+            }
+        }
+        let start = SystemClock.monotonic();
+        say("all is healed");
+        while !self.watcher.seen().all_owned(&shards()) || self.watcher.seen().at < start {
+            self.stage.nodes.iter_mut().try_for_each(Node::supervise)?;
+            if since(start) > OWNED_WITHIN {
+                let claims = self.watcher.seen().claims;
+                let what = format!("after {OWNED_WITHIN:?} not every shard is owned: {claims:?}");
+                self.violate("R8", what);
+                break;
+            }
+            tokio::time::sleep(TICK).await;
+        }
+        self.report.owned_after = since(start);
+        while since(start) < HEALTHY {
+            tokio::time::sleep(TICK).await;
+        }
+        Ok(())
+    }
+
+    /// Ends the writers, waits until all is stored, and stops the nodes in order.
+    async fn come_to_rest(&mut self, tenants: Tenants) -> Result<BTreeMap<String, Account>> {
+        let accounts = block_in_place(|| tenants.finish())?;
+        say("the writers have ended");
+        let start = SystemClock.monotonic();
+        let data = self.order.folder.join("data");
+        let before = Snapshot::take(&data)?;
+        loop {
+            self.stage.nodes.iter_mut().try_for_each(Node::supervise)?;
+            let missing = check::all_is_stored(&self.versions.objects(), &accounts);
+            if missing.is_empty() {
+                break;
+            }
+            if since(start) > STORED_WITHIN {
+                self.report.violations.extend(missing);
+                break;
+            }
+            tokio::time::sleep(TICK * 4).await;
+        }
+        self.report.stored_after = since(start);
+        say(&format!("all is stored after {:.1} s", since(start).as_secs_f64()));
+        for node in &mut self.stage.nodes {
+            self.report.starts += node.starts;
+            let name = node.name.clone();
+            self.report.ends.extend(node.ends.drain(..).map(|end| format!("{name}: {end}")));
+            node.leave();
+        }
+        for number in 0..self.stage.nodes.len() {
+            if let Some(strange) = self.stage.node(number)?.has_ended().await {
+                self.violate("drain", strange);
+            }
+        }
+        let changes = before.diff(&Snapshot::take(&data)?);
+        for change in changes {
+            self.violate("R1", change);
+        }
+        for stranger in strangers(&data, &accounts)? {
+            self.violate("R1", format!("{stranger} was made beside the databases"));
+        }
+        Ok(accounts)
+    }
+
+    /// All that is checked when nothing moves any more.
+    async fn judge(mut self, data: &Path, accounts: &BTreeMap<String, Account>) -> Result<Report> {
+        say("checking");
+        let listing = self.bucket.list().await?;
+        let catalogs = self.bucket.catalogs(&listing).await?;
+        let recorder = self.stage.recorder.take().context("the recorder")?;
+        self.report.requests = recorder.requests();
+        drop(recorder);
+        let (objects, at_once) = block_in_place(|| self.versions.finish());
+        let seen = block_in_place(|| self.watcher.finish());
+        let looked = block_in_place(|| self.operator.finish());
+        let mut report = self.report;
+        let violations = [
+            at_once,
+            seen.violations,
+            looked.violations,
+            check::never_back(&objects),
+            if self.order.unfenced { Vec::new() } else { check::always_conditional(&objects) },
+            check::nothing_invented(&objects, accounts),
+            check::bucket_is_as_written(&listing, &objects, &self.foreign),
+            check::catalogs_agree(&catalogs, &listing, accounts),
+        ];
+        report.violations.extend(violations.into_iter().flatten());
+        match block_in_place(|| restore_all(&self.order, &self.stage, data, accounts)) {
+            Ok(restored) => report.restored = restored,
+            Err(error) => report.violations.push(Violation::new("R9", format!("{error:#}"))),
+        }
+        let total = |count: fn(&crate::versions::Object) -> u64| objects.values().map(count).sum();
+        report.refused = total(|object| object.refused);
+        report.unknown = total(|object| object.unknown);
+        report.uploads = objects.values().map(|object| object.backups.len()).sum();
+        report.repeated = check::repeated(&objects);
+        report.longest_exposure = check::longest_exposure(&objects, accounts);
+        report.databases = accounts.len();
+        report.vanished = accounts.values().filter(|account| account.gone.is_some()).count();
+        report.commits = accounts.values().map(|account| account.commits.len()).sum();
+        (report.hand_overs, report.renewed) = (seen.hand_overs, seen.renewed);
+        (report.shown, report.not_shown) = (looked.well, looked.not_well);
+        (report.shown_within, report.ctl_said) = (looked.longest, looked.said);
+        (report.looks, report.blind, report.compared) = (seen.looks, seen.blind, seen.compared);
+        report.longest_unowned = seen.longest_unowned;
+        Ok(report)
+    }
+
+    fn violate(&mut self, rule: &'static str, what: String) {
+        self.report.violations.push(Violation::new(rule, what));
+    }
+
+    /// The logs of etcd lie in a folder that goes with it.
+    fn keep_logs(&self) {
+        for member in 0..MEMBERS {
+            let log = self.stage.etcd.folder().join(format!("{member}.log"));
+            // That a log is missing is no reason to fail.
+            let _ = std::fs::copy(log, self.order.folder.join(format!("etcd-{member}.log")));
+        }
+    }
+}
+
+/// The beginning or the end of a fault.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    at: Duration,
+    begins: bool,
+    number: usize,
+    fault: Fault,
+    lasts: Duration,
+    /// It is one of the schedule, not a part of one.
+    counts: bool,
+}
+
+/// Beginnings and ends, in their order. A rolling restart is made of leaves.
+fn steps(events: &[Event], nodes: usize) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut add = |number: usize, event: Event, counts: bool| {
+        let Event { at, lasts, fault } = event;
+        for (at, begins) in [(at, true), (at + lasts, false)] {
+            steps.push(Step { at, begins, number, fault, lasts, counts });
+        }
+    };
+    for (number, event) in events.iter().enumerate() {
+        add(number, *event, true);
+        if event.fault == Fault::RollingRestart {
+            let each = event.lasts / u32::try_from(nodes).unwrap_or(1);
+            for node in 0..nodes {
+                let at = event.at + each * u32::try_from(node).unwrap_or(0);
+                let fault = Fault::Leave { node };
+                let number = 1_000_000 + number * 100 + node;
+                add(number, Event { at, lasts: each / 3, fault }, false);
+            }
+        }
+    }
+    steps.sort_by_key(|step| (step.at, step.begins));
+    steps
+}
+
+/// Restores the newest backup of every database with our tool, and every stored hour of some of them, and
+/// proves the bank in each. Gives how many.
+fn restore_all(
+    order: &Order,
+    stage: &Stage,
+    data: &Path,
+    accounts: &BTreeMap<String, Account>,
+) -> Result<usize> {
+    let to = order.folder.join("restored");
+    let mut command = Command::new(&order.ctl);
+    command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true");
+    command.args(["restore", "--all", "--to"]).arg(&to).args(["-bucket", BUCKET]);
+    command.args(["-endpoint-url", &stage.store.endpoint()]);
+    command.args(["-access-key", ADMIN.access_key, "-secret-key", ADMIN.secret_key]);
+    let ran = command.output().with_context(|| format!("run {}", order.ctl.display()))?;
+    // What is not a backup cannot be restored, and is named.
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let others = said.lines().filter(|line| !line.contains(LIKE_OURS));
+    if !matches!(ran.status.code(), Some(0 | 3)) || others.clone().next().is_some() {
+        let others: Vec<_> = others.collect();
+        bail!("restore --all ended with {}: {}", ran.status, others.join("\n"));
+    }
+    let data = data.canonicalize()?;
+    let mut restored = 0;
+    for (name, account) in accounts.iter().filter(|(_, account)| account.gone.is_none()) {
+        let copy = to.join(data.strip_prefix("/")?).join(format!("{name}.db"));
+        let commits = bank::verify(&copy).map_err(anyhow::Error::msg);
+        let commits = commits.with_context(|| format!("prove {}", copy.display()))?;
+        let last = account.commits.len();
+        ensure!(
+            usize::try_from(commits) == Ok(last),
+            "the restored {name} has {commits} commits of {last}"
+        );
+        restored += 1;
+    }
+    Ok(restored)
+}
+
+fn since(start: Duration) -> Duration {
+    SystemClock.monotonic().saturating_sub(start)
+}
+
+fn say(text: &str) {
+    println!("chaos: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rolling_restart_takes_one_node_after_the_other() {
+        let second = Duration::from_secs(1);
+        let event = Event { at: second, lasts: second * 9, fault: Fault::RollingRestart };
+        let steps = steps(&[event], 3);
+        let mut down = 0;
+        let leaves = steps.iter().filter(|step| matches!(step.fault, Fault::Leave { .. }));
+        for step in leaves.clone() {
+            down += if step.begins { 1 } else { -1 };
+            assert!((0..=1).contains(&down), "{steps:?}");
+        }
+        assert_eq!((leaves.count(), down), (6, 0));
+        assert_eq!(steps.iter().filter(|step| step.begins && step.counts).count(), 1);
+    }
+}
