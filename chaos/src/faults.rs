@@ -93,9 +93,7 @@ pub(crate) async fn begin(stage: &mut Stage, fault: Fault) -> Result<Begun> {
         Fault::MemberRestarted { member } => block_in_place(|| stage.etcd.stop(member))?,
         Fault::ScratchFull { node } => stage.node(node)?.fill_scratch(),
         Fault::ClockTurned { node, seconds } => {
-            if let Some(clock) = &stage.node(node)?.clock {
-                clock.turn(seconds)?;
-            }
+            stage.node(node)?.turn_clock(seconds)?;
         }
     }
     Ok(Begun::AsSaid)
@@ -151,11 +149,7 @@ pub(crate) async fn end(stage: &mut Stage, fault: Fault, begun: Begun) -> Result
         }
         (Fault::MemberRestarted { member }, _) => stage.etcd.restart(member)?,
         (Fault::ScratchFull { node }, _) => stage.node(node)?.free_scratch(),
-        (Fault::ClockTurned { node, .. }, _) => {
-            if let Some(clock) = &stage.node(node)?.clock {
-                clock.turn(0)?;
-            }
-        }
+        (Fault::ClockTurned { node, .. }, _) => stage.node(node)?.turn_clock(0)?,
         (Fault::RollingRestart, _) | (_, Begun::Not | Begun::AsSaid) => {}
     }
     Ok(strange)
