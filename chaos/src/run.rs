@@ -187,6 +187,9 @@ impl Run {
                 node.resume();
             }
         }
+        for node in 0..self.stage.nodes.len() {
+            faults::undrain(&mut self.stage, node).await?;
+        }
         let start = SystemClock.monotonic();
         say("all is healed");
         while !self.watcher.seen().all_owned(&shards()) || self.watcher.seen().at < start {
