@@ -35,6 +35,8 @@ const OWNED_WITHIN: Duration = Duration::from_secs(20);
 const STORED_WITHIN: Duration = Duration::from_mins(1);
 /// Writers go on for so long after the last fault.
 const HEALTHY: Duration = Duration::from_secs(3);
+/// S3 takes requests whose time is at most 15 minutes off; a node's clock may be turned by some seconds more.
+const MOST_TURNED: i64 = 14 * 60;
 const TICK: Duration = Duration::from_millis(25);
 
 /// What a run is given.
@@ -76,6 +78,7 @@ pub(crate) async fn run(order: Order) -> Result<Report> {
         lease: LEASE,
         interval: INTERVAL,
         shards: SHARDS,
+        turned: to_the_hour(SystemClock.now().as_second(), order.lasts),
         unfenced: order.unfenced,
     };
     let (stage, versions) = Stage::set(order.nodes, &common).await?;
@@ -183,6 +186,9 @@ impl Run {
             if node.paused {
                 node.resume();
             }
+        }
+        for node in 0..self.stage.nodes.len() {
+            faults::undrain(&mut self.stage, node).await?;
         }
         let start = SystemClock.monotonic();
         say("all is healed");
@@ -378,6 +384,17 @@ fn restore_all(
     Ok(restored)
 }
 
+/// By how many seconds to turn clocks that say `now`, for the hour to turn in the middle of the faults. Not
+/// at all where that is more than S3 takes for an honest mistake: then the hour turns or it doesn't.
+fn to_the_hour(now: i64, lasts: Duration) -> i64 {
+    let settling = 10;
+    let middle = now + settling + i64::try_from(lasts.as_secs() / 2).unwrap_or_default();
+    let past = middle.rem_euclid(3_600);
+    // Whichever way is shorter.
+    let turned = if past < 1_800 { -past } else { 3_600 - past };
+    if turned.abs() < MOST_TURNED { turned } else { 0 }
+}
+
 fn since(start: Duration) -> Duration {
     SystemClock.monotonic().saturating_sub(start)
 }
@@ -389,6 +406,16 @@ fn say(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hour_turns_in_the_middle() {
+        let lasts = Duration::from_mins(2);
+        for now in [0, 600, 2_900, 3_529, 3_599] {
+            let turned = to_the_hour(now, lasts);
+            assert_eq!((now + turned + 10 + 60) % 3_600, 0, "{now}");
+        }
+        assert_eq!(to_the_hour(1_700, lasts), 0);
+    }
 
     #[test]
     fn a_rolling_restart_takes_one_node_after_the_other() {
