@@ -1,6 +1,7 @@
 //! What is stored in etcd (format version 1), under `/ultrasimple/<cluster>/`:
 //!
 //! ```text
+//! name                        (text)         for ever: the fleet's random name; an etcd set up anew is another fleet
 //! fleet                       FleetRecord    for ever: what all nodes must agree on
 //! nodes/<node>                NodeRecord     bound to the node's lease
 //! drains/<node>               DrainRecord    until it is undone: the node is to own nothing
@@ -23,7 +24,7 @@ pub const FORMAT: u32 = 1;
 pub struct FleetRecord {
     /// [`FORMAT`].
     pub format: u32,
-    /// Random; made with the record, and never changed while this etcd lives: an etcd set up anew is another fleet.
+    /// What the key `name` has.
     pub fleet: String,
     /// Into how many shards each volume is divided.
     pub shards: u32,

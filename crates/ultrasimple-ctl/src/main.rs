@@ -146,15 +146,15 @@ fn usage(problems: Problems) -> Usage {
 /// What asks etcd and the nodes; the bucket only where there is one.
 async fn about_fleet(cli: &Cli, settings: &Settings) -> anyhow::Result<Outcome> {
     use fleet::nodes::Change;
-    let (json, mut source) = (cli.json, fleet::source::Source::open(settings).await?);
+    let (json, source) = (cli.json, fleet::source::Source::open(settings).await?);
     match &cli.command {
-        Command::Shards(args) => fleet::shards::run(&mut source, &settings.store, args, json).await,
+        Command::Shards(args) => fleet::shards::run(&source, &settings.store, args, json).await,
         Command::Nodes(args) => match &args.change {
-            None => fleet::nodes::run(&mut source, args, json).await,
-            Some(Change::Drain(args)) => fleet::drain::drain(&mut source, args, json).await,
-            Some(Change::Undrain(args)) => fleet::drain::undrain(&mut source, args, json).await,
+            None => fleet::nodes::run(&source, args, json).await,
+            Some(Change::Drain(args)) => fleet::drain::drain(&source, args, json).await,
+            Some(Change::Undrain(args)) => fleet::drain::undrain(&source, args, json).await,
         },
-        Command::Status(args) => status::run(&mut source, &settings.store, args, json).await,
+        Command::Status(args) => status::run(&source, &settings.store, args, json).await,
         _ => Ok(Outcome::AllWell),
     }
 }

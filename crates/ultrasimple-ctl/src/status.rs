@@ -114,7 +114,7 @@ struct Attention {
 /// # Errors
 /// When etcd does not answer, or the store cannot be read.
 pub(crate) async fn run(
-    source: &mut Source,
+    source: &Source,
     settings: &StoreSettings,
     args: &Status,
     json: bool,
@@ -171,7 +171,7 @@ impl Document {
                     let volumes = volumes.map(|(name, it)| (name.clone(), it.databases - it.gone));
                     glance.compare_volumes(&volumes.collect());
                 }
-                let theirs = found.picture.fleet.as_ref().map(|fleet| &fleet.bucket);
+                let theirs = found.state.fleet.as_ref().map(|fleet| &fleet.bucket);
                 if theirs.is_some() && bucket.is_some() && theirs != name.as_ref() {
                     let text =
                         "the fleet backs up to another bucket than the one that -bucket names";

@@ -40,6 +40,9 @@ pub use view::{Change, Claim, RegisteredNode, View};
 /// Claims in one [`Action::Claim`], at most: each is an operation of one transaction, and etcd takes 128 of them.
 pub const CLAIMS_AT_ONCE: usize = 64;
 
+/// Claims that are given back in one transaction, at most.
+pub const UNCLAIMS_AT_ONCE: usize = 64;
+
 /// How long the replicator may take to let go of a shard before it is taken away from it.
 pub const RELEASE_LIMIT: Duration = Duration::from_mins(2);
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use ultrasimple_cluster::operator::Picture;
+use ultrasimple_cluster::etcd::FleetState;
 use ultrasimple_core::{Clock, NodeName, SystemClock};
 
-use super::source::{Fleet, Source};
+use super::source::Source;
 use super::watch::time_span;
 use crate::{Outcome, complain, show};
 
@@ -46,18 +46,17 @@ struct Done {
 ///
 /// # Errors
 /// When there is no such node, or etcd does not answer.
-pub(crate) async fn drain(
-    source: &mut Source,
-    args: &Drain,
-    json: bool,
-) -> anyhow::Result<Outcome> {
-    let operator = source.operator()?;
-    let before = operator.look().await?;
+pub(crate) async fn drain(source: &Source, args: &Drain, json: bool) -> anyhow::Result<Outcome> {
+    let etcd = source.etcd()?;
+    let before = etcd.state().await?;
     known(&before, &args.node)?;
-    let changed = operator.drain(&args.node, SystemClock.now()).await?;
+    let changed = !before.view.drains.contains(&args.node);
+    if changed {
+        etcd.drain(&args.node, SystemClock.now()).await?;
+    }
     let begun = SystemClock.monotonic();
     let (owned, stay) = loop {
-        let (owned, stay) = left(operator.look().await?, &args.node);
+        let (owned, stay) = left(&etcd.state().await?, &args.node);
         let waited = SystemClock.monotonic().saturating_sub(begun);
         if owned == stay || args.wait.is_none_or(|wait| waited >= wait) {
             break (owned, stay);
@@ -95,18 +94,18 @@ pub(crate) async fn drain(
 /// # Errors
 /// When etcd does not answer.
 pub(crate) async fn undrain(
-    source: &mut Source,
+    source: &Source,
     args: &Undrain,
     json: bool,
 ) -> anyhow::Result<Outcome> {
-    let operator = source.operator()?;
-    let changed = operator.undrain(&args.node).await?;
-    let picture = operator.look().await?;
+    let etcd = source.etcd()?;
+    let changed = etcd.undrain(&args.node).await?;
+    let state = etcd.state().await?;
     if !changed {
         // Mistyped, or it is so already.
-        known(&picture, &args.node)?;
+        known(&state, &args.node)?;
     }
-    let (owned, _) = left(picture, &args.node);
+    let (owned, _) = left(&state, &args.node);
     let done = Done { node: args.node.clone(), drained: false, changed, shards: owned, stay: 0 };
     tell(&done, json, || {
         let was = if changed { "may own shards again" } else { "was not drained" };
@@ -124,8 +123,8 @@ fn tell(done: &Done, json: bool, text: impl FnOnce() -> String) -> anyhow::Resul
     Ok(())
 }
 
-fn known(picture: &Picture, node: &NodeName) -> anyhow::Result<()> {
-    let view = &picture.view;
+fn known(state: &FleetState, node: &NodeName) -> anyhow::Result<()> {
+    let view = &state.view;
     if view.nodes.contains_key(node) || view.drains.contains(node) {
         return Ok(());
     }
@@ -135,10 +134,9 @@ fn known(picture: &Picture, node: &NodeName) -> anyhow::Result<()> {
 }
 
 /// How many shards a node owns, and how many of these it keeps for want of another.
-fn left(picture: Picture, node: &NodeName) -> (usize, usize) {
-    let fleet = Fleet { picture, ..Fleet::default() };
-    let desired = fleet.desired();
-    let claims = fleet.picture.view.claims.iter().filter(|(_, claim)| claim.node == *node);
+fn left(state: &FleetState, node: &NodeName) -> (usize, usize) {
+    let desired = state.desired();
+    let claims = state.view.claims.iter().filter(|(_, claim)| claim.node == *node);
     let owned: Vec<_> = claims.map(|(shard, _)| shard).collect();
     let stay = owned.iter().filter(|shard| desired.owner(shard) == Some(node)).count();
     (owned.len(), stay)

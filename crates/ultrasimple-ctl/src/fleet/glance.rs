@@ -39,13 +39,13 @@ pub(crate) struct Glance {
 }
 
 impl Glance {
-    /// Of a fleet. `unmounted`: what the bucket knows of volumes, by the databases that are there.
+    /// Of a fleet.
     pub(crate) fn of_fleet(fleet: &Fleet, limit: Duration) -> Self {
         let rows = shards::of_fleet(fleet);
         let nodes = nodes::of_fleet(fleet);
         let mut glance = Self::of_shards(&rows, limit);
         glance.nodes = nodes.iter().filter(|node| node.state != State::Absent).count();
-        glance.volumes = fleet.volumes().into_iter().collect();
+        glance.volumes = fleet.state.volumes();
         for node in &nodes {
             let name: &'static str = node.state.name();
             *glance.states.entry(name).or_default() += 1;
@@ -67,10 +67,6 @@ impl Glance {
         if glance.nodes == 0 {
             glance.attention.insert(0, "no node is in the fleet".to_owned());
         }
-        let unreadable = fleet.picture.unreadable.iter();
-        glance
-            .attention
-            .extend(unreadable.map(|(key, why)| format!("{key} in etcd cannot be read: {why}")));
         glance
     }
 

@@ -100,7 +100,6 @@ pub(crate) struct Row {
     pub(crate) lease_ttl_seconds: Option<f64>,
     pub(crate) version: Option<String>,
     pub(crate) since: Option<Timestamp>,
-    pub(crate) drained_since: Option<Timestamp>,
     pub(crate) databases: Option<u64>,
     pub(crate) pending: Option<u64>,
     pub(crate) failing: Option<u64>,
@@ -122,7 +121,6 @@ impl Row {
             lease_ttl_seconds: None,
             version: None,
             since: None,
-            drained_since: None,
             databases: None,
             pending: None,
             failing: None,
@@ -145,7 +143,7 @@ impl Row {
 ///
 /// # Errors
 /// When etcd does not answer, or without `-etcd` no daemon.
-pub(crate) async fn run(source: &mut Source, args: &Nodes, json: bool) -> anyhow::Result<Outcome> {
+pub(crate) async fn run(source: &Source, args: &Nodes, json: bool) -> anyhow::Result<Outcome> {
     watch::shown(args.watch, json, async || {
         let rows = match source.look().await? {
             Found::Fleet(fleet) => {
@@ -166,31 +164,30 @@ pub(crate) async fn run(source: &mut Source, args: &Nodes, json: bool) -> anyhow
 
 /// A row for each node that lives, and for each that is drained.
 pub(crate) fn of_fleet(fleet: &Fleet) -> Vec<Row> {
-    let picture = &fleet.picture;
-    let names = picture.view.nodes.keys().chain(picture.view.drains.iter());
+    let view = &fleet.state.view;
+    let names = view.nodes.keys().chain(view.drains.iter());
     let names: std::collections::BTreeSet<&NodeName> = names.collect();
     names.into_iter().map(|node| of_node(fleet, node)).collect()
 }
 
 fn of_node(fleet: &Fleet, node: &NodeName) -> Row {
-    let picture = &fleet.picture;
-    let drained_since = picture.drained_since.get(node).copied();
-    let claims = picture.view.claims.values().filter(|claim| claim.node == *node);
+    let view = &fleet.state.view;
+    let claims = view.claims.values().filter(|claim| claim.node == *node);
     let shards = claims.count() as u64;
-    let Some(registered) = picture.view.nodes.get(node) else {
-        return Row { shards, drained_since, ..Row::new(node.clone(), State::Absent) };
+    let Some(registered) = view.nodes.get(node) else {
+        return Row { shards, ..Row::new(node.clone(), State::Absent) };
     };
     let record = &registered.record;
     let answer = fleet.answers.get(node);
     let state = match answer {
         _ if record.leaving => State::Leaving,
-        _ if picture.view.drains.contains(node) => State::Drained,
+        _ if view.drains.contains(node) => State::Drained,
         _ if record.unwell => State::Unwell,
         Some(Err(_)) => State::DoesNotAnswer,
         Some(Ok(answer)) if !answer.node.trusted => State::Suspended,
         _ => State::Well,
     };
-    let lease = picture.leases.get(node);
+    let lease = fleet.state.leases.get(&registered.lease);
     let row = Row {
         address: Some(record.address.clone()).filter(|address| !address.is_empty()),
         volumes: record.volumes.keys().cloned().collect(),
@@ -200,7 +197,6 @@ fn of_node(fleet: &Fleet, node: &NodeName) -> Row {
         lease_ttl_seconds: lease.map(|lease| lease.granted.as_secs_f64()),
         version: Some(record.version.clone()),
         since: Some(record.since),
-        drained_since,
         reason: answer.and_then(|answer| answer.as_ref().err().cloned()),
         ..Row::new(node.clone(), state)
     };

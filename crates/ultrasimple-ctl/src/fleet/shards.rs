@@ -97,7 +97,7 @@ impl Row {
 /// # Errors
 /// When etcd does not answer, or without `-etcd` neither a daemon nor the bucket.
 pub(crate) async fn run(
-    source: &mut Source,
+    source: &Source,
     settings: &StoreSettings,
     args: &Shards,
     json: bool,
@@ -154,18 +154,15 @@ pub(crate) fn warn(fleet: &Fleet) {
             complain(&format!("{node} does not answer: {why}"));
         }
     }
-    for (key, why) in &fleet.picture.unreadable {
-        complain(&format!("etcd has something at {key} that cannot be read: {why}"));
-    }
 }
 
 /// A row for every shard of every volume.
 pub(crate) fn of_fleet(fleet: &Fleet) -> Vec<Row> {
-    let desired = fleet.desired();
+    let desired = fleet.state.desired();
     let row = |key: ShardKey| {
         let mut row = Row::new(&key);
         row.desired = desired.owner(&key).cloned();
-        let Some(claim) = fleet.picture.view.claims.get(&key) else { return row };
+        let Some(claim) = fleet.state.view.claims.get(&key) else { return row };
         row.owner = Some(claim.node.clone());
         row.epoch = Some(claim.epoch().0);
         let answer = fleet.answers.get(&claim.node).and_then(|answer| answer.as_ref().ok());
