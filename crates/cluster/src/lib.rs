@@ -8,10 +8,12 @@
 //!
 //! [`ownership`] decides, without I/O; [`placement`] says who should own what; [`records`] are what is stored in
 //! etcd. A driver ([`alone`] for one node, `etcd` for a fleet) does what the state machine says and tells it what
-//! happened. The replicator sees nothing of this but a [`Membership`].
+//! happened. [`operator`] is for people who look at a fleet. The replicator sees nothing of this but a [`Membership`].
 
 pub mod alone;
+pub mod connect;
 pub mod membership;
+pub mod operator;
 pub mod ownership;
 pub mod placement;
 pub mod records;

@@ -20,6 +20,7 @@ const SLACK: Duration = Duration::from_mins(1);
 /// A node that runs.
 pub(crate) struct Observed {
     node: NodeName,
+    bucket: String,
     replicator: Arc<Replicator>,
     /// Of a node of a fleet.
     lease: Option<Lease>,
@@ -34,6 +35,8 @@ pub(crate) struct Observed {
 struct NodeStatus {
     node: NodeName,
     version: &'static str,
+    /// Where its backups go.
+    bucket: String,
     /// How much longer its lease may be acted upon; `null` without etcd.
     lease_seconds: Option<f64>,
     trusted: bool,
@@ -48,13 +51,14 @@ struct NodeStatus {
 impl Observed {
     pub(crate) fn new(
         node: NodeName,
+        bucket: String,
         replicator: Arc<Replicator>,
         lease: Option<Lease>,
         interval: Duration,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let since = clock.monotonic();
-        Self { node, replicator, lease, interval, clock, since }
+        Self { node, bucket, replicator, lease, interval, clock, since }
     }
 
     async fn ask(&self) -> Result<Vec<ShardStatus>, String> {
@@ -80,6 +84,7 @@ impl Told for Observed {
         let status = NodeStatus {
             node: self.node.clone(),
             version: env!("CARGO_PKG_VERSION"),
+            bucket: self.bucket.clone(),
             lease_seconds: self.lease.as_ref().map(|lease| lease.remaining().as_secs_f64()),
             trusted: self.is_trusted(),
             shards: shards.len(),

@@ -44,12 +44,13 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
         opened = store::open(&settings) => opened?,
         () = cancel.cancelled() => bail!("stopped before the store was open"),
     };
+    let bucket = store.location().to_owned();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let replicator = Replicator::new(options(&settings), store, Arc::clone(&clock));
     let replicator = Arc::new(replicator.context("cannot start")?);
     if let Some(server) = &server {
         let (node, interval) = (settings.node.node.clone(), settings.scan.interval);
-        let observed = Observed::new(node, Arc::clone(&replicator), None, interval, clock);
+        let observed = Observed::new(node, bucket, Arc::clone(&replicator), None, interval, clock);
         server.tell_of(Arc::new(observed));
     }
     match settings.run {
