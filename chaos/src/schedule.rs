@@ -214,6 +214,8 @@ fn length(fault: Fault, terms: &Terms, random: &mut Random) -> Duration {
         Fault::MemberRestarted { .. } => 10,
         // Long enough for others to take over and write.
         Fault::StaleWriter { .. } => random.between(250, 400),
+        // Until the node gives its shards away.
+        Fault::StoreCut { .. } if random.below(4) == 0 => 1_500,
         // Shorter than a lease, and longer.
         _ if random.below(3) == 0 => random.between(20, 80),
         _ => random.between(120, 400),

@@ -109,13 +109,8 @@ impl Owner {
     }
 
     /// To read its catalog with.
-    pub fn seat(&self) -> Chair {
+    pub fn chair(&self) -> Chair {
         Chair(Arc::clone(&self.seat))
-    }
-
-    /// Nothing new begins.
-    pub fn retire(&mut self) {
-        self.seat.retire.cancel();
     }
 
     /// Takes in what the catalog says.
@@ -268,6 +263,44 @@ pub enum Asked {
 #[derive(Debug, Clone)]
 pub struct Chair(Arc<Seat>);
 
+impl Chair {
+    /// Of which shard.
+    pub fn shard(&self) -> &ShardKey {
+        &self.0.shard
+    }
+
+    /// Under which epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.0.grant.epoch
+    }
+
+    /// Nothing new begins.
+    pub fn retire(&self) {
+        self.0.retire.cancel();
+    }
+
+    /// Whether nothing new begins.
+    pub fn is_retired(&self) -> bool {
+        self.0.retire.is_cancelled()
+    }
+
+    /// Waits until nothing new begins.
+    pub async fn retired(&self) {
+        self.0.retire.cancelled().await;
+    }
+
+    /// What is in flight is given up.
+    pub fn abort(&self) {
+        self.0.retire.cancel();
+        self.0.abort.cancel();
+    }
+
+    /// Waits until what is in flight is to be given up.
+    pub async fn aborted(&self) {
+        self.0.abort.cancelled().await;
+    }
+}
+
 /// How much a catalog is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trusted {
@@ -408,7 +441,7 @@ pub async fn send(
 /// The queue of uploads of a node.
 #[derive(Debug)]
 pub struct Queue {
-    dispatcher: Dispatcher<ShardKey>,
+    dispatcher: Dispatcher<Chair>,
     budget: PutBudget,
 }
 
@@ -416,9 +449,9 @@ pub struct Queue {
 #[derive(Debug)]
 pub enum Turn {
     /// Begin this upload.
-    Begin(Slot, ShardKey, Offered),
+    Begin(Slot, Chair, Offered),
     /// It is not tried now.
-    Defer(ShardKey, u32),
+    Defer(Chair, u32),
     /// Nothing until something ends or is offered.
     Nothing,
 }
@@ -435,8 +468,8 @@ impl Queue {
     }
 
     /// Takes a database to be backed up.
-    pub fn offer(&mut self, shard: ShardKey, offered: Offered) {
-        self.dispatcher.offer(shard, offered.0);
+    pub fn offer(&mut self, chair: Chair, offered: Offered) {
+        self.dispatcher.offer(chair, offered.0);
     }
 
     /// A cycle begins.
@@ -447,8 +480,8 @@ impl Queue {
     /// What is to be done next. To be asked until there is nothing.
     pub fn next_turn(&mut self) -> Turn {
         match self.dispatcher.next(&self.budget) {
-            Next::Begin(ticket, shard, offer) => Turn::Begin(Slot(ticket), shard, Offered(offer)),
-            Next::Defer(shard, id) => Turn::Defer(shard, id.test_number()),
+            Next::Begin(ticket, chair, offer) => Turn::Begin(Slot(ticket), chair, Offered(offer)),
+            Next::Defer(chair, id) => Turn::Defer(chair, id.test_number()),
             Next::Wait(_) | Next::Nothing => Turn::Nothing,
         }
     }
@@ -460,7 +493,7 @@ impl Queue {
 
     /// Takes out what waits of a shard.
     pub fn withdraw(&mut self, shard: &ShardKey) -> Vec<u32> {
-        let mut out: Vec<_> = self.dispatcher.withdraw(|owner| owner == shard);
+        let mut out: Vec<_> = self.dispatcher.withdraw(|chair| chair.0.shard == *shard);
         out.sort_by_key(|(_, id)| id.test_number());
         out.into_iter().map(|(_, id)| id.test_number()).collect()
     }

@@ -22,6 +22,10 @@ pub(super) enum Registration {
     Refused(String),
 }
 
+/// The node goes on with nothing that it has learnt before.
+pub(super) const REPLACED: &str = "what all nodes of the fleet agree on is not in etcd any more, or was replaced: \
+    etcd was made anew, or somebody has changed it; start again to join it as it is now";
+
 /// Between two looks whether a former self is gone.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -49,13 +53,16 @@ impl Etcd {
         ))
     }
 
-    /// Puts the node's key, if the fleet agrees with what this node thinks.
+    /// Puts the node's key, if the fleet agrees with what this node thinks. Only a node that `is_joining` may write
+    /// down what is agreed on: one that has joined and finds nothing is on an etcd that was made anew, as another
+    /// fleet.
     pub(super) async fn register(
         &self,
         node: &NodeName,
         lease: LeaseId,
         record: &NodeRecord,
         fleet: &FleetRecord,
+        is_joining: bool,
     ) -> Result<Registration, Failure> {
         let limit = self.request_timeout();
         let key = self.keys().fleet();
@@ -67,6 +74,9 @@ impl Etcd {
             Some(Err(_)) => Some("it was written by another version".to_owned()),
             None => None,
         };
+        if !is_joining && (there.is_none() || differs.is_some()) {
+            return Ok(Registration::Refused(REPLACED.to_owned()));
+        }
         let write = |error: serde_json::Error| Failure::Other(format!("write a record: {error}"));
         let value = serde_json::to_vec(fleet).map_err(write)?;
         let put_fleet = TxnOp::put(self.keys().fleet(), value, None);
@@ -167,8 +177,8 @@ impl Etcd {
 fn is_alive(node: &NodeName, there: &KeyValue) -> String {
     let record = serde_json::from_slice::<NodeRecord>(there.value()).ok();
     let address = record.map(|record| record.address).filter(|address| !address.is_empty());
-    let at = address.map_or_else(String::new, |address| format!(" at {address}"));
-    format!("another node that lives is called {node}, too{at}: give each its own -node")
+    let at = address.map_or_else(String::new, |address| format!(", at {address}"));
+    format!("another node that lives is called {node}, too{at}; give each its own -node")
 }
 
 /// The value that a transaction has read, if it has.

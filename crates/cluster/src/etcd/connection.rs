@@ -106,6 +106,8 @@ impl Etcd {
                 Err(failure) => {
                     if let (Some(said), Some(member)) =
                         (said.get_mut(at), self.inner.members.get(at))
+                        // A reason says more than that time was short at the end.
+                        && (said.is_empty() || !matches!(failure, Failure::Late(_)))
                     {
                         *said = format!("{}: {failure}", member.url);
                     }

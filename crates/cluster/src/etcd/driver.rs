@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use ultrasimple_core::{Clock, Epoch};
 
-use super::agreement::Registration;
+use super::agreement::{REPLACED, Registration};
 use super::connection::Etcd;
 use super::error::Failure;
 use super::join::JoinOptions;
@@ -180,10 +180,7 @@ impl Driver {
         if record.as_ref() == Some(&self.options.fleet) {
             return false;
         }
-        self.halt(
-            "what all nodes of the fleet agree on was replaced in etcd: start again to join it anew"
-                .to_owned(),
-        );
+        self.halt(REPLACED.to_owned());
         true
     }
 
@@ -321,7 +318,8 @@ impl Asked {
 
     async fn register(&self, lease: LeaseId, record: crate::records::NodeRecord) -> Told {
         let JoinOptions { node, fleet, .. } = &*self.options;
-        match self.etcd.register(node, lease, &record, fleet).await {
+        let is_joining = *self.joined.borrow() == Joined::NotYet;
+        match self.etcd.register(node, lease, &record, fleet, is_joining).await {
             Ok(Registration::Done) => self.registered(lease).await,
             Ok(Registration::NameTaken(lease)) => Told::Event(Event::NameTaken { lease }),
             Ok(Registration::Refused(differs)) => Told::Halt(format!(

@@ -1,5 +1,6 @@
 //! What can go wrong with etcd, by what is to be done about it.
 
+use std::error::Error;
 use std::time::Duration;
 
 use etcd_client::Error as ClientError;
@@ -50,10 +51,24 @@ pub(super) enum Failure {
     Other(String),
 }
 
+/// What an error says, and what its causes say beyond that: of a connection only these are of use.
+fn with_causes(text: &str, mut cause: Option<&(dyn Error + 'static)>) -> String {
+    let mut all = text.to_owned();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !all.contains(&text) {
+            all = format!("{all}: {text}");
+        }
+        cause = error.source();
+    }
+    all
+}
+
 impl Failure {
     pub(super) fn of(error: &ClientError) -> Self {
         let text = match error {
-            ClientError::GRpcStatus(status) => status.message().to_owned(),
+            ClientError::GRpcStatus(status) => with_causes(status.message(), status.source()),
+            ClientError::TransportError(error) => with_causes(&error.to_string(), error.source()),
             other => other.to_string(),
         };
         let has = |part: &str| text.contains(part);
