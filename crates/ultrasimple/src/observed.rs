@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
 use ultrasimple_cluster::Lease;
+use ultrasimple_core::config::Settings;
 use ultrasimple_core::{Clock, NodeName};
 use ultrasimple_replicator::{Replicator, ShardStatus, Statistics};
 
@@ -50,14 +51,14 @@ struct NodeStatus {
 
 impl Observed {
     pub(crate) fn new(
-        node: NodeName,
+        settings: &Settings,
         bucket: String,
         replicator: Arc<Replicator>,
         lease: Option<Lease>,
-        interval: Duration,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let since = clock.monotonic();
+        let (since, interval) = (clock.monotonic(), settings.scan.interval);
+        let node = settings.node.node.clone();
         Self { node, bucket, replicator, lease, interval, clock, since }
     }
 

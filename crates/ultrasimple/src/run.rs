@@ -14,7 +14,7 @@ use ultrasimple_replicator::{CycleReport, Replicator, ReplicatorOptions};
 
 use crate::http::{self, Server, Token};
 use crate::observed::Observed;
-use crate::{scratch, signals, store};
+use crate::{fleet, scratch, signals, store};
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,6 @@ pub(crate) enum Outcome {
 /// # Errors
 /// When it could not start, or could not go on.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
-    not_yet(&settings)?;
     let cancel = signals::cancellation()?;
     // Takes what others may have, before anything is asked of the store.
     let door = door(&settings.http).await?;
@@ -44,13 +43,23 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
         opened = store::open(&settings) => opened?,
         () = cancel.cancelled() => bail!("stopped before the store was open"),
     };
-    let bucket = store.location().to_owned();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let replicator = Replicator::new(options(&settings), store, Arc::clone(&clock));
-    let replicator = Arc::new(replicator.context("cannot start")?);
+    let replicator = Replicator::new(options(&settings), Arc::clone(&store), Arc::clone(&clock));
+    let mut replicator = replicator.context("cannot start")?;
+    let mut lease = None;
+    if let Some(fleet) = settings.fleet.as_ref().filter(|_| settings.run == RunMode::Forever) {
+        let served = server.as_ref().map(Server::address);
+        let membership = tokio::select! {
+            joined = fleet::join(&settings, fleet, &store, served, &clock) => joined?,
+            () = cancel.cancelled() => bail!("stopped before the fleet was joined"),
+        };
+        lease = Some(membership.lease().clone());
+        replicator = replicator.in_fleet(membership);
+    }
+    let replicator = Arc::new(replicator);
     if let Some(server) = &server {
-        let (node, interval) = (settings.node.node.clone(), settings.scan.interval);
-        let observed = Observed::new(node, bucket, Arc::clone(&replicator), None, interval, clock);
+        let bucket = store.location().to_owned();
+        let observed = Observed::new(&settings, bucket, Arc::clone(&replicator), lease, clock);
         server.tell_of(Arc::new(observed));
     }
     match settings.run {
@@ -62,14 +71,6 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
         RunMode::Once => Ok(outcome(&replicator.run_once(cancel).await?)),
         RunMode::DryRun => dry_run(&replicator, cancel).await,
     }
-}
-
-/// R12: what can be set, but has no effect yet.
-fn not_yet(settings: &Settings) -> anyhow::Result<()> {
-    if settings.fleet.is_some() && settings.run != RunMode::DryRun {
-        bail!("-etcd: this build cannot do that yet");
-    }
-    Ok(())
 }
 
 /// Prints one line for each database.
