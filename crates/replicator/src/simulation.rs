@@ -124,7 +124,8 @@ impl Owner {
     /// When nothing of it is in flight: the epoch of the catalog that says all there is, if one does.
     pub fn quiet(&self) -> Option<Option<Epoch>> {
         let is_quiet = !self.is_tending && self.shard.in_flight() == 0;
-        is_quiet.then(|| self.last_word.filter(|_| self.shard.untold().changes == 0))
+        let says_all = self.shard.is_sure() && self.shard.untold().changes == 0;
+        is_quiet.then(|| self.last_word.filter(|_| says_all))
     }
 
     /// Takes in what a scan saw, and offers what is to be backed up.
@@ -187,7 +188,8 @@ impl Owner {
         let gone = self.shard.untold_absences(time);
         self.is_tending = true;
         let (key, epoch) = (self.seat.shard.clone(), self.seat.grant.epoch);
-        Some(Work(Job { key, epoch, due, changes, gone }))
+        let is_sure = self.shard.is_sure();
+        Some(Work(Job { key, epoch, due, is_sure, changes, gone }))
     }
 
     /// What came of it; `None`: it failed, or was given up. Gives the number of databases that turned out to be lost.
@@ -343,9 +345,14 @@ impl Offered {
 pub struct Outcome(shard::Outcome);
 
 impl Outcome {
-    /// Not tried, or given up.
+    /// Not tried.
     pub fn deferred() -> Self {
         Self(shard::Outcome::Deferred)
+    }
+
+    /// Given up on the way.
+    pub fn given_up() -> Self {
+        Self(shard::Outcome::GivenUp)
     }
 
     /// The file is gone.
@@ -374,7 +381,8 @@ impl Outcome {
         match &self.0 {
             shard::Outcome::Stored { .. } => "stored",
             shard::Outcome::Unchanged { .. } => "unchanged",
-            shard::Outcome::Failed(failure) => failure.kind,
+            shard::Outcome::Failed(failure) | shard::Outcome::Doubtful(failure) => failure.kind,
+            shard::Outcome::GivenUp => "given up",
             shard::Outcome::Vanished => "vanished",
             shard::Outcome::Deferred => "deferred",
         }

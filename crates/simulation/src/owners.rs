@@ -426,7 +426,7 @@ impl Running {
             Sent::Ended(outcome, sent) => (outcome, sent),
             Sent::Fenced(by) => {
                 self.fenced(chair.shard().clone(), chair.epoch(), by);
-                (Outcome::deferred(), true)
+                (Outcome::given_up(), true)
             }
         };
         self.note(outcome.name());

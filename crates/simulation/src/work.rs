@@ -162,7 +162,7 @@ pub(crate) fn upload(bench: Bench, job: Job) -> Work {
     Box::pin(async move {
         let (upload, chair) = (job.upload, job.chair.clone());
         // Whether a request that is given up was made, nobody knows.
-        let given_up = || Sent::Ended(Outcome::deferred(), true);
+        let given_up = || Sent::Ended(Outcome::given_up(), true);
         let sent = {
             let (aborted, lost) = (chair.aborted(), bench.lease.lost());
             let attempt = back_up(&bench, job);

@@ -4,12 +4,13 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use etcd_client::{
-    Compare, CompareOp, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
+    Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
 use ultrasimple_core::NodeName;
 
 use super::connection::{Etcd, get_one};
 use super::error::{EtcdError, Failure};
+use super::keys::Key;
 use crate::ownership::{LeaseId, View};
 use crate::records::{FleetRecord, NodeRecord};
 
@@ -162,14 +163,32 @@ impl Etcd {
         }
     }
 
-    /// Why this node cannot be part of the fleet, given the others: another one has another local file system under
-    /// the same name.
+    /// Why this node cannot be part of the fleet, given those that were there before it: another one has another
+    /// local file system under the same name.
     pub(super) async fn conflict(
         &self,
         node: &NodeName,
         record: &NodeRecord,
     ) -> Result<Option<String>, Failure> {
-        let (_, view) = self.list().await?;
+        let key = self.keys().nodes();
+        let mut there = self
+            .ask_all(self.request_timeout(), move |mut client: etcd_client::Client| {
+                let key = key.clone();
+                Box::pin(async move {
+                    Ok(client.get(key, Some(GetOptions::new().with_prefix())).await?.take_kvs())
+                })
+            })
+            .await?;
+        let created = there.iter().find_map(|kv| {
+            let is_ours = self.keys().parse(kv.key()) == Key::Node(node.clone());
+            is_ours.then(|| kv.create_revision())
+        });
+        // Of two that come at once, one may stay.
+        there.retain(|kv| created.is_none_or(|created| kv.create_revision() < created));
+        let mut view = View::default();
+        for change in there.iter().filter_map(|kv| self.keys().put(kv)) {
+            view.apply(change);
+        }
         Ok(conflict_in(&view, node, record))
     }
 }

@@ -4,7 +4,7 @@
 //! Here all goes to one member as long as that one answers, and to the next when it does not.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_client::{
@@ -32,9 +32,11 @@ pub struct Etcd {
 }
 
 struct Inner {
-    members: Vec<Member>,
+    members: Vec<Arc<Member>>,
     /// The member that is asked.
     current: AtomicUsize,
+    /// So that an outage is told once, and its end.
+    is_failing: AtomicBool,
     keys: Keys,
     request_timeout: Duration,
 }
@@ -42,6 +44,7 @@ struct Inner {
 struct Member {
     url: String,
     options: ConnectOptions,
+    within: Duration,
     client: Mutex<Option<Client>>,
 }
 
@@ -53,14 +56,28 @@ impl std::fmt::Debug for Etcd {
 }
 
 impl Member {
-    /// Its client. With authentication, the first call asks it for a token.
-    async fn client(&self) -> Result<Client, ClientError> {
-        let mut client = self.client.lock().await;
-        if let Some(client) = &*client {
+    /// Its client. With authentication, the first call asks it for a token: that may take longer than a caller
+    /// has time, and goes on without one.
+    async fn client(self: &Arc<Self>) -> Result<Client, Failure> {
+        if let Ok(client) = self.client.try_lock()
+            && let Some(client) = &*client
+        {
             return Ok(client.clone());
         }
-        let made = Client::connect([&self.url], Some(self.options.clone())).await?;
-        Ok(client.insert(made).clone())
+        let member = Arc::clone(self);
+        let made = tokio::spawn(async move {
+            let mut client = member.client.lock().await;
+            if let Some(client) = &*client {
+                return Ok(client.clone());
+            }
+            let made = Client::connect([&member.url], Some(member.options.clone()));
+            match timeout(member.within, made).await {
+                Ok(Ok(made)) => Ok(client.insert(made).clone()),
+                Ok(Err(error)) => Err(Failure::of(&error)),
+                Err(_) => Err(Failure::Late(member.within)),
+            }
+        });
+        made.await.unwrap_or_else(|error| Err(Failure::Other(error.to_string())))
     }
 }
 
@@ -74,14 +91,18 @@ impl Etcd {
             return Err(EtcdError::Settings(problem));
         }
         let options = connect_options(settings);
-        let member = |url: &String| Member {
-            url: url.clone(),
-            options: options.clone(),
-            client: Mutex::default(),
+        let member = |url: &String| {
+            Arc::new(Member {
+                url: url.clone(),
+                options: options.clone(),
+                within: settings.request_timeout,
+                client: Mutex::default(),
+            })
         };
         let inner = Inner {
             members: settings.endpoints.iter().map(member).collect(),
             current: AtomicUsize::new(0),
+            is_failing: AtomicBool::new(false),
             keys: Keys::new(&settings.cluster),
             request_timeout: settings.request_timeout,
         };
@@ -164,24 +185,30 @@ impl Etcd {
         };
         let attempt = async {
             let client = member.client().await?;
-            match request(client.clone()).await {
-                Err(error) if matches!(Failure::of(&error), Failure::StaleToken(_)) => {
-                    client.refresh_token().await?;
-                    request(client).await
-                }
-                result => result,
+            let mut result = request(client.clone()).await.map_err(|error| Failure::of(&error));
+            if matches!(result, Err(Failure::StaleToken(_))) {
+                client.refresh_token().await.map_err(|error| Failure::of(&error))?;
+                result = request(client).await.map_err(|error| Failure::of(&error));
             }
+            result
         };
-        let result = match timeout(limit, attempt).await {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => Failure::of(&error),
-            Err(_) => Failure::Late(limit),
-        };
-        if result.is_of_the_member() {
-            tracing::debug!(member = member.url, "etcd: {result}");
-            self.turn_from(at);
+        let result = timeout(limit, attempt).await.unwrap_or(Err(Failure::Late(limit)));
+        match &result {
+            Err(failure) if failure.is_of_the_member() => {
+                if self.inner.is_failing.swap(true, Ordering::Relaxed) {
+                    tracing::debug!(member = member.url, "etcd: {failure}");
+                } else {
+                    tracing::warn!(member = member.url, "etcd does not answer: {failure}");
+                }
+                self.turn_from(at);
+            }
+            _ => {
+                if self.inner.is_failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!(member = member.url, "etcd answers");
+                }
+            }
         }
-        Err(result)
+        result
     }
 
     /// A request that may be made twice without harm: to each member in turn, until one answers.

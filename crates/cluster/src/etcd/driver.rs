@@ -150,6 +150,9 @@ impl Driver {
         }
         self.controls.trust_until(Duration::ZERO);
         self.controls.assign(crate::Assignments::new());
+        self.requests.abort_all();
+        // Whoever still has the membership is to see how it ended, not that nobody is here.
+        while self.controls.next_report().await.is_some() {}
     }
 
     fn publish(&mut self) {
@@ -381,6 +384,11 @@ impl Asked {
 }
 
 fn failed(what: &str, failure: &Failure, request: Request) -> Event {
-    tracing::warn!("{what}: {failure}");
+    if failure.is_of_the_member() {
+        // That etcd does not answer was told already.
+        tracing::debug!("{what}: {failure}");
+    } else {
+        tracing::warn!("{what}: {failure}");
+    }
     Event::Failed(request)
 }
