@@ -179,7 +179,13 @@ impl Etcd {
     where
         F: Fn(Client) -> BoxFuture<'static, Result<T, ClientError>>,
     {
-        let at = self.inner.current.load(Ordering::Relaxed);
+        self.ask_member(self.inner.current.load(Ordering::Relaxed), limit, &request).await
+    }
+
+    async fn ask_member<T, F>(&self, at: usize, limit: Duration, request: &F) -> Result<T, Failure>
+    where
+        F: Fn(Client) -> BoxFuture<'static, Result<T, ClientError>>,
+    {
         let Some(member) = self.inner.members.get(at) else {
             return Err(Failure::Unavailable("no endpoint".to_owned()));
         };
@@ -216,11 +222,14 @@ impl Etcd {
     where
         F: Fn(Client) -> BoxFuture<'static, Result<T, ClientError>>,
     {
-        let mut result = self.ask(limit, &request).await;
-        for _ in 1..self.inner.members.len() {
+        // Each once, whichever is asked by others meanwhile.
+        let first = self.inner.current.load(Ordering::Relaxed);
+        let members = self.inner.members.len();
+        let mut result = self.ask_member(first, limit, &request).await;
+        for next in 1..members {
             match &result {
                 Err(failure) if failure.is_of_the_member() => {
-                    result = self.ask(limit, &request).await;
+                    result = self.ask_member((first + next) % members, limit, &request).await;
                 }
                 _ => break,
             }
