@@ -175,3 +175,7 @@ async fn latest_in(store: &dyn Store) -> Result<Epoch, StoreError> {
     }
     Ok(latest)
 }
+
+#[cfg(test)]
+#[path = "epoch_tests.rs"]
+mod tests;
