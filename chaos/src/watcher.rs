@@ -149,7 +149,10 @@ impl Said {
 /// Reads the claims out of what etcd has.
 fn claims(found: Vec<KeyValue>) -> Claims {
     let claim = |found: KeyValue| {
-        let shard = found.key.strip_prefix(PREFIX)?.strip_prefix("shards/")?.to_owned();
+        let (volume, shard) =
+            found.key.strip_prefix(PREFIX)?.strip_prefix("shards/")?.split_once('/')?;
+        // Written with zeros before it.
+        let shard = format!("{volume}/{}", shard.parse::<u32>().ok()?);
         let record: Value = serde_json::from_str(&found.value).ok()?;
         let node = record.get("node")?.as_str()?.to_owned();
         Some((shard, Claim { node, created: found.created }))
@@ -357,7 +360,7 @@ mod tests {
         let said = Said::of(&shards, &json!({"trusted": true, "pending": 3})).unwrap();
         assert_eq!(said, Said { trusted: true, owned: ["v/0".to_owned()].into(), pending: 3 });
         let found = KeyValue {
-            key: format!("{PREFIX}shards/v/1"),
+            key: format!("{PREFIX}shards/v/0001"),
             value: r#"{"node":"a"}"#.to_owned(),
             created: 5,
             modified: 5,
