@@ -90,3 +90,13 @@ async fn a_bucket_that_lost_its_name_gets_it_again_and_an_empty_one_is_another()
     assert_eq!(bucket_name(&*store).await.unwrap().as_deref(), Some("b7"));
     drop(folder);
 }
+
+#[tokio::test]
+async fn a_cluster_file_that_is_lost_is_made_anew_above_the_fence() {
+    let (_folder, store) = bucket().await;
+    let ours = fleet("f");
+    generation(&store, &ours).await;
+    store.delete(&[ClusterFile::key()]).await.unwrap();
+    let next = take_again(&store, 4, &ours, None, 1, Epoch::new(1, 5)).await.unwrap();
+    assert_eq!(next, 2);
+}
