@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use ultrasimple_core::{BackupKey, Catalog, ShardKey};
+use ultrasimple_core::{BackupKey, Catalog, KeyStem, ShardKey};
 
 use crate::tenants::Account;
 use crate::versions::{Backup, Objects};
@@ -32,6 +32,12 @@ impl fmt::Display for Violation {
 
 /// An object as the bucket lists it: its tag and size.
 pub(crate) type Listing = BTreeMap<String, (String, u64)>;
+
+/// The name of the database whose backups have this stem.
+fn name_of(stem: &KeyStem) -> &str {
+    let stem = stem.as_str();
+    stem.rsplit('/').next().unwrap_or(stem)
+}
 
 /// R5: no key goes back: not its epoch, not its time of capture, not the commits that it has seen.
 pub(crate) fn never_back(objects: &Objects) -> Vec<Violation> {
@@ -72,8 +78,7 @@ pub(crate) fn newest(objects: &Objects) -> BTreeMap<String, (String, Backup)> {
     for (key, object) in objects.iter().filter(|(_, object)| object.etag.is_some()) {
         let Some(parsed) = BackupKey::parse(key) else { continue };
         let Some(backup) = object.backups.last() else { continue };
-        let stem = parsed.stem.as_str();
-        let name = stem.rsplit('/').next().unwrap_or(stem).to_owned();
+        let name = name_of(&parsed.stem).to_owned();
         // Keys of one database are in the order of their hours.
         newest.insert(name, (key.clone(), backup.clone()));
     }
@@ -156,13 +161,15 @@ pub(crate) fn bucket_is_as_written(
     violations
 }
 
-/// R9 and what the catalogs are for: what they say of the objects is so, and every backup of a database
-/// that is still there is in them.
+/// R9 and what the catalogs are for: what they say of the backups of databases that are still there is so,
+/// and all these backups are in them. Of a database that vanished while its last upload was under way nobody
+/// asks again, until the catalog is next compared with the bucket.
 pub(crate) fn catalogs_agree(
     catalogs: &[Catalog],
     listing: &Listing,
     accounts: &BTreeMap<String, Account>,
 ) -> Vec<Violation> {
+    let is_there = |name: &str| accounts.get(name).is_some_and(|account| account.gone.is_none());
     let mut violations = Vec::new();
     let mut known = BTreeSet::new();
     for catalog in catalogs {
@@ -174,7 +181,7 @@ pub(crate) fn catalogs_agree(
                 let same = |there: &(String, u64)| {
                     there.0.trim_matches('"') == says.0.trim_matches('"') && there.1 == says.1
                 };
-                if !there.is_some_and(same) {
+                if !there.is_some_and(same) && is_there(name_of(stem)) {
                     let shard = &catalog.key;
                     let text = format!("the catalog of {shard} says {says:?} of {key}: {there:?}");
                     violations.push(Violation::new("catalog", text));
@@ -185,9 +192,7 @@ pub(crate) fn catalogs_agree(
     }
     for key in listing.keys().filter(|key| !known.contains(*key)) {
         let Some(parsed) = BackupKey::parse(key) else { continue };
-        let stem = parsed.stem.as_str();
-        let name = stem.rsplit('/').next().unwrap_or(stem);
-        if accounts.get(name).is_some_and(|account| account.gone.is_none()) {
+        if is_there(name_of(&parsed.stem)) {
             violations.push(Violation::new("catalog", format!("{key} is in no catalog")));
         }
     }
@@ -205,8 +210,7 @@ pub(crate) fn longest_exposure(
         objects.iter().map(|(key, object)| (BackupKey::parse(key), object)).collect();
     for (key, object) in &parsed {
         let Some(key) = key else { continue };
-        let stem = key.stem.as_str();
-        by_name.entry(stem.rsplit('/').next().unwrap_or(stem)).or_default().extend(&object.backups);
+        by_name.entry(name_of(&key.stem)).or_default().extend(&object.backups);
     }
     let mut longest = None;
     for (name, mut backups) in by_name {

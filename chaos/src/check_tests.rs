@@ -145,6 +145,9 @@ fn a_catalog_that_does_not_agree_is_found() {
     finds(&check(&[]), "catalog", "None");
     let later = KEY.replace("140000", "150000");
     finds(&check(&[(KEY, "e", 9), (&later, "e", 9)]), "catalog", "is in no catalog");
+    let mut gone = accounts(1);
+    gone.get_mut("t1").unwrap().gone = Some(Duration::ZERO);
+    assert_eq!(catalogs_agree(&catalogs, &Listing::new(), &gone), []);
 }
 
 #[test]

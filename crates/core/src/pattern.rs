@@ -242,6 +242,11 @@ impl PatternSet {
         &self.includes
     }
 
+    /// The patterns that exclude.
+    pub fn excludes(&self) -> &[Pattern] {
+        &self.excludes
+    }
+
     /// What may match below `/`.
     pub fn root(&self) -> Reach {
         let patterns = |include: bool, count: usize| {

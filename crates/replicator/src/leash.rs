@@ -106,3 +106,60 @@ impl Store for LeashedStore {
         self.inner.time().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use ultrasimple_cluster::membership::{Controls, membership};
+    use ultrasimple_core::SystemClock;
+    use ultrasimple_store::{CountedStore, DirectoryStore};
+
+    use super::*;
+
+    async fn leashed(folder: &tempfile::TempDir) -> (LeashedStore, Arc<dyn Store>, Controls) {
+        let inner = DirectoryStore::open(&folder.path().join("bucket"), true).await.unwrap();
+        let inner: Arc<dyn Store> = Arc::new(CountedStore::new(inner, Arc::default()));
+        let (membership, controls) = membership(Arc::new(SystemClock));
+        let store = LeashedStore::new(Arc::clone(&inner), membership.lease().clone());
+        (store, inner, controls)
+    }
+
+    #[tokio::test]
+    async fn without_a_trusted_lease_nothing_is_written_and_all_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, inner, controls) = leashed(&folder).await;
+        let key = ObjectKey::new("a").unwrap();
+        let put = || store.put(&key, Body::Bytes(Bytes::from("x")), Condition::Absent);
+        assert!(matches!(put().await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(
+            store.delete(std::slice::from_ref(&key)).await,
+            Err(StoreError::Unavailable(_))
+        ));
+        assert_eq!(inner.requests(), RequestCounts::default());
+        controls.trust_until(Duration::MAX);
+        put().await.unwrap();
+        controls.trust_until(Duration::ZERO);
+        assert!(store.delete(std::slice::from_ref(&key)).await.is_err());
+        assert!(store.get(&key, ByteRange::Full).await.unwrap().is_some());
+        controls.trust_until(Duration::MAX);
+        store.delete(std::slice::from_ref(&key)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_write_under_way_is_given_up_when_the_lease_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _, controls) = leashed(&folder).await;
+        controls.trust_until(Duration::MAX);
+        let key = ObjectKey::new("a").unwrap();
+        // Its body never ends.
+        let (_sender, body) = tokio::sync::mpsc::channel(1);
+        let put = store.put(&key, Body::Chunks(body), Condition::Absent);
+        tokio::pin!(put);
+        assert!(futures::poll!(&mut put).is_pending());
+        controls.trust_until(Duration::ZERO);
+        assert!(matches!(put.await, Err(StoreError::UnknownOutcome(_))));
+        assert_eq!(store.head(&key).await.unwrap(), None);
+    }
+}

@@ -7,16 +7,18 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+use ultrasimple_cluster::{Grant, Lease};
 use ultrasimple_core::catalog::StoredBackup;
 use ultrasimple_core::config::{KeepSettings, VerifyPercent};
 use ultrasimple_core::footer::FooterFields;
 use ultrasimple_core::{
-    Catalog, Clock, ContentHash, Epoch, FingerprintDigest, Hour, KeyStem, NodeName, ShardKey,
-    SourcePath, Timestamp, object,
+    Clock, ContentHash, Epoch, FingerprintDigest, Hour, KeyStem, NodeName, ShardKey, SourcePath,
+    Timestamp, Volumes, object,
 };
 use ultrasimple_keeper::UpdateError;
 use ultrasimple_sqlite::{CaptureOptions, Capturer};
-use ultrasimple_store::Store;
+use ultrasimple_store::{Store, StoreError};
 
 use crate::StartError;
 use crate::agenda::Agenda;
@@ -25,11 +27,12 @@ use crate::backup::{Attempt, Prepared, PreparedBody, Stop};
 use crate::budget::{Begin, PutBudget};
 use crate::dispatch::{Dispatcher, Ended, Next, Ticket};
 use crate::keeping::KeepingCounters;
-use crate::recall::{Recollection, recollect};
+use crate::leash::LeashedStore;
+use crate::recall::{Recollection, Trust, rebuild_missing, recall};
 use crate::scan::{DatabaseId, Gone, Identity, test_id};
 use crate::scanner::{Changed, News};
 use crate::shard::{self, Offer, Shard};
-use crate::shard_owner::Ask;
+use crate::shard_owner::{Ask, Seat};
 use crate::statistics::Counters;
 use crate::tending::{self, Job, TendError, Tended, Tender};
 
@@ -66,9 +69,11 @@ pub struct Sight<'a> {
 /// The owner of a shard.
 #[derive(Debug)]
 pub struct Owner {
-    key: ShardKey,
+    seat: Arc<Seat>,
     shard: Shard,
     agenda: Agenda,
+    last_word: Option<Epoch>,
+    is_tending: bool,
 }
 
 /// What an owner says that the bucket has of a database.
@@ -85,16 +90,42 @@ pub struct Believed {
 }
 
 impl Owner {
-    /// One that knows nothing yet.
-    pub fn new(key: ShardKey, now: Duration) -> Self {
-        Self { key, shard: Shard::default(), agenda: Agenda::new(now) }
+    /// One that knows nothing yet. `None`: the shard is on none of the volumes.
+    pub fn new(shard: ShardKey, grant: Grant, volumes: &Volumes, now: Duration) -> Option<Self> {
+        let place = volumes.place_of(&shard)?;
+        let (retire, abort) = (CancellationToken::new(), CancellationToken::new());
+        Some(Self {
+            seat: Arc::new(Seat { shard, place, grant, retire, abort }),
+            shard: Shard::default(),
+            agenda: Agenda::new(now),
+            last_word: None,
+            is_tending: false,
+        })
+    }
+
+    /// The right by which it owns.
+    pub fn grant(&self) -> Grant {
+        self.seat.grant
+    }
+
+    /// To read its catalog with.
+    pub fn chair(&self) -> Chair {
+        Chair(Arc::clone(&self.seat))
     }
 
     /// Takes in what the catalog says.
     pub fn recall(&mut self, recalled: Recalled) {
-        let Recollection { databases, unsure_since, facts, .. } = recalled.0;
+        let Recollection { databases, unsure_since, facts, last_word, .. } = recalled.0;
+        self.last_word = last_word;
         self.shard.recall(databases, unsure_since);
         self.agenda.learn(facts);
+    }
+
+    /// When nothing of it is in flight: the epoch of the catalog that says all there is, if one does.
+    pub fn quiet(&self) -> Option<Option<Epoch>> {
+        let is_quiet = !self.is_tending && self.shard.in_flight() == 0;
+        let says_all = self.shard.is_sure() && self.shard.untold().changes == 0;
+        is_quiet.then(|| self.last_word.filter(|_| says_all))
     }
 
     /// Takes in what a scan saw, and offers what is to be backed up.
@@ -108,9 +139,13 @@ impl Owner {
             id: place.id(),
             identity: place.identity(),
             path: place.path.clone(),
+            place: Some(self.seat.place),
         });
         let news = News { changed: changed.collect(), gone: gone.collect() };
         self.shard.observe(news, now, time);
+        if self.seat.retire.is_cancelled() {
+            return Vec::new();
+        }
         let mut offers = self.shard.offers(now, Duration::ZERO);
         offers.sort_by_key(|offer| offer.id.test_number());
         offers.into_iter().map(Offered).collect()
@@ -129,12 +164,15 @@ impl Owner {
         now: Duration,
         time: Timestamp,
     ) -> Option<Work> {
+        if self.is_tending || (self.seat.retire.is_cancelled() && ask != Asked::Final) {
+            return None;
+        }
         let (untold, glance) = (self.shard.untold(), self.shard.glance(now));
         let due = self.agenda.due(untold, glance, VerifyPercent::OFF, now, time);
         let due = match ask {
             Asked::Due => Ask::Due.of(due, untold.changes)?,
             Asked::Once => Ask::Once.of(due, untold.changes)?,
-            Asked::Write => Ask::Write.of(due, untold.changes)?,
+            Asked::Final => Ask::Final.of(due, untold.changes)?,
             Asked::Look => Ask::Look.of(due, untold.changes)?,
         };
         let place = |id: DatabaseId| {
@@ -148,7 +186,10 @@ impl Owner {
         };
         let changes = self.shard.begin_write(place, stem);
         let gone = self.shard.untold_absences(time);
-        Some(Work(Job { key: self.key.clone(), due, changes, gone }))
+        self.is_tending = true;
+        let (key, epoch) = (self.seat.shard.clone(), self.seat.grant.epoch);
+        let is_sure = self.shard.is_sure();
+        Some(Work(Job { key, epoch, due, is_sure, changes, gone }))
     }
 
     /// What came of it; `None`: it failed, or was given up. Gives the number of databases that turned out to be lost.
@@ -159,12 +200,14 @@ impl Owner {
         now: Duration,
         time: Timestamp,
     ) -> usize {
+        self.is_tending = false;
         let Some(Done(tended)) = done else {
             self.shard.not_written();
             self.agenda.failed(now);
             return 0;
         };
-        let Tended { facts, newest, told, done, .. } = tended;
+        let Tended { facts, newest, told, done, epoch, .. } = tended;
+        self.last_word = (epoch == self.seat.grant.epoch).then_some(epoch).or(self.last_word);
         self.shard.written(&told);
         self.agenda.written(now);
         self.agenda.learn(facts);
@@ -212,10 +255,63 @@ pub enum Asked {
     Due,
     /// What is due, verification excepted, and a catalog that says all.
     Once,
-    /// A catalog that says all.
-    Write,
+    /// A catalog that says all, for good.
+    Final,
     /// To look at the catalog again.
     Look,
+}
+
+/// The right to a shard.
+#[derive(Debug, Clone)]
+pub struct Chair(Arc<Seat>);
+
+impl Chair {
+    /// Of which shard.
+    pub fn shard(&self) -> &ShardKey {
+        &self.0.shard
+    }
+
+    /// Under which epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.0.grant.epoch
+    }
+
+    /// Nothing new begins.
+    pub fn retire(&self) {
+        self.0.retire.cancel();
+    }
+
+    /// Whether nothing new begins.
+    pub fn is_retired(&self) -> bool {
+        self.0.retire.is_cancelled()
+    }
+
+    /// Waits until nothing new begins.
+    pub async fn retired(&self) {
+        self.0.retire.cancelled().await;
+    }
+
+    /// What is in flight is given up.
+    pub fn abort(&self) {
+        self.0.retire.cancel();
+        self.0.abort.cancel();
+    }
+
+    /// Waits until what is in flight is to be given up.
+    pub async fn aborted(&self) {
+        self.0.abort.cancelled().await;
+    }
+}
+
+/// How much a catalog is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trusted {
+    /// It says all there is if the grant says so.
+    Grant,
+    /// It was just made from the objects.
+    Fresh,
+    /// This node has had the shard before and forgot what it did.
+    None,
 }
 
 /// What a catalog says to an owner.
@@ -249,9 +345,14 @@ impl Offered {
 pub struct Outcome(shard::Outcome);
 
 impl Outcome {
-    /// Not tried, or given up.
+    /// Not tried.
     pub fn deferred() -> Self {
         Self(shard::Outcome::Deferred)
+    }
+
+    /// Given up on the way.
+    pub fn given_up() -> Self {
+        Self(shard::Outcome::GivenUp)
     }
 
     /// The file is gone.
@@ -280,7 +381,8 @@ impl Outcome {
         match &self.0 {
             shard::Outcome::Stored { .. } => "stored",
             shard::Outcome::Unchanged { .. } => "unchanged",
-            shard::Outcome::Failed(failure) => failure.kind,
+            shard::Outcome::Failed(failure) | shard::Outcome::Doubtful(failure) => failure.kind,
+            shard::Outcome::GivenUp => "given up",
             shard::Outcome::Vanished => "vanished",
             shard::Outcome::Deferred => "deferred",
         }
@@ -347,7 +449,7 @@ pub async fn send(
 /// The queue of uploads of a node.
 #[derive(Debug)]
 pub struct Queue {
-    dispatcher: Dispatcher<ShardKey>,
+    dispatcher: Dispatcher<Chair>,
     budget: PutBudget,
 }
 
@@ -355,9 +457,9 @@ pub struct Queue {
 #[derive(Debug)]
 pub enum Turn {
     /// Begin this upload.
-    Begin(Slot, ShardKey, Offered),
+    Begin(Slot, Chair, Offered),
     /// It is not tried now.
-    Defer(ShardKey, u32),
+    Defer(Chair, u32),
     /// Nothing until something ends or is offered.
     Nothing,
 }
@@ -374,8 +476,8 @@ impl Queue {
     }
 
     /// Takes a database to be backed up.
-    pub fn offer(&mut self, shard: ShardKey, offered: Offered) {
-        self.dispatcher.offer(shard, offered.0);
+    pub fn offer(&mut self, chair: Chair, offered: Offered) {
+        self.dispatcher.offer(chair, offered.0);
     }
 
     /// A cycle begins.
@@ -386,8 +488,8 @@ impl Queue {
     /// What is to be done next. To be asked until there is nothing.
     pub fn next_turn(&mut self) -> Turn {
         match self.dispatcher.next(&self.budget) {
-            Next::Begin(ticket, shard, offer) => Turn::Begin(Slot(ticket), shard, Offered(offer)),
-            Next::Defer(shard, id) => Turn::Defer(shard, id.test_number()),
+            Next::Begin(ticket, chair, offer) => Turn::Begin(Slot(ticket), chair, Offered(offer)),
+            Next::Defer(chair, id) => Turn::Defer(chair, id.test_number()),
             Next::Wait(_) | Next::Nothing => Turn::Nothing,
         }
     }
@@ -397,10 +499,22 @@ impl Queue {
         self.dispatcher.ended(slot.0, Ended::of(&outcome.0, sent), &mut self.budget)
     }
 
+    /// Takes out what waits of a shard.
+    pub fn withdraw(&mut self, shard: &ShardKey) -> Vec<u32> {
+        let mut out: Vec<_> = self.dispatcher.withdraw(|chair| chair.0.shard == *shard);
+        out.sort_by_key(|(_, id)| id.test_number());
+        out.into_iter().map(|(_, id)| id.test_number()).collect()
+    }
+
     /// How many wait.
     pub fn waiting(&self) -> usize {
         self.dispatcher.waiting()
     }
+}
+
+/// A store that writes only while the lease is trusted.
+pub fn leashed(store: Arc<dyn Store>, lease: Lease) -> Arc<dyn Store> {
+    Arc::new(LeashedStore::new(store, lease))
 }
 
 /// Whoever tends the shards of a node.
@@ -425,13 +539,12 @@ pub enum Undone {
 }
 
 impl Keeper {
-    /// One that writes as the owner with this epoch.
+    /// One that writes as this node.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         settings: KeepSettings,
         node: NodeName,
-        epoch: Epoch,
         shards: u32,
     ) -> Option<Self> {
         Some(Self(Arc::new(Tender {
@@ -441,15 +554,35 @@ impl Keeper {
             counters: Arc::new(KeepingCounters::default()),
             settings,
             node,
-            epoch,
             shards,
             holds: tokio::sync::Mutex::default(),
         })))
     }
 
-    /// What a catalog says to the owner of its shard.
-    pub async fn recollect(&self, catalog: &Catalog, is_fresh: bool) -> Recalled {
-        Recalled(recollect(&self.0, catalog, is_fresh).await)
+    /// What the catalog says to the owner of its shard. `None` where there is none that can be used.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn recall(
+        &self,
+        chair: &Chair,
+        trust: Trusted,
+    ) -> Result<Option<Recalled>, StoreError> {
+        let trust = match trust {
+            Trusted::Grant => Trust::Grant(chair.0.grant),
+            Trusted::Fresh => Trust::Fresh,
+            Trusted::None => Trust::None,
+        };
+        Ok(recall(&self.0, &chair.0, trust).await?.map(Recalled))
+    }
+
+    /// Makes the catalogs of shards that have none from the objects of these databases.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn rebuild(&self, shards: usize, stems: &[KeyStem]) -> Result<(), StoreError> {
+        let stems = stems.iter().map(ultrasimple_core::placement::key_hash).collect();
+        rebuild_missing(&self.0, shards, &stems).await
     }
 
     /// Does what is to be done.

@@ -258,7 +258,7 @@ impl Upload {
         let attempt = self.workshop.back_up(id, owner.epoch(), last, unsure_since);
         let attempt = AssertUnwindSafe(attempt).catch_unwind();
         // Whether a request that is given up was made, nobody knows.
-        let given_up = Attempt { outcome: Outcome::Deferred, sent: true };
+        let given_up = Attempt { outcome: Outcome::GivenUp, sent: true };
         let Attempt { outcome, sent } = tokio::select! {
             biased;
             () = owner.seat().abort.cancelled() => given_up,
@@ -271,7 +271,7 @@ impl Upload {
                 }
                 Err(_) => {
                     let reason = "the upload panicked, which is a bug, please report it".to_owned();
-                    let outcome = Outcome::Failed(Failure { kind: "panic", reason });
+                    let outcome = Outcome::Doubtful(Failure { kind: "panic", reason });
                     Attempt { outcome, sent: true }
                 }
             },
@@ -279,7 +279,9 @@ impl Upload {
         let counters = &self.workshop.counters;
         let ended = Ended::of(&outcome, sent);
         match &outcome {
-            Outcome::Failed(_) => counters.failed(ended.is_the_stores_failure()),
+            Outcome::Failed(_) | Outcome::Doubtful(_) => {
+                counters.failed(ended.is_the_stores_failure());
+            }
             Outcome::Unchanged { .. } => counters.unchanged(),
             _ => {}
         }

@@ -1,25 +1,54 @@
-//! What is served by HTTP, on a loopback address: `/healthz` and `/stats`.
+//! What is served by HTTP. What is said is in [`crate::observed`]; what may be asked, and by whom, is in `guard`.
+//!
+//! ```text
+//! /healthz          the process lives                              for anybody
+//! /readyz           it backs up what it is to back up              for anybody
+//! /stats            what has happened so far                       with the token, where there is one
+//! /api/v1/node      how it is about the node                       "
+//! /api/v1/shards    how it is about each of its shards             "
+//! ```
+
+mod guard;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
+use async_trait::async_trait;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::info;
 
-/// Gives the statistics of the moment.
-pub(crate) type Statistics = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+use guard::Limits;
+pub(crate) use guard::Token;
 
-/// A server that runs; it ends when this is dropped.
-#[derive(Debug)]
+/// What can be asked of a node that runs.
+#[async_trait]
+pub(crate) trait Told: Send + Sync {
+    /// What has happened so far.
+    fn statistics(&self) -> Value;
+    /// How it is about the node, or why that cannot be told now.
+    async fn node(&self) -> Result<Value, String>;
+    /// How it is about each of its shards.
+    async fn shards(&self) -> Result<Value, String>;
+    /// Why it does not back up all that it is to back up, if so.
+    async fn unready(&self) -> Option<String>;
+}
+
+/// A server that runs; it ends when this is dropped. Until it is told of a node, it says that it starts.
 pub(crate) struct Server {
     task: JoinHandle<()>,
-    #[cfg(test)]
+    node: Slot,
     address: SocketAddr,
 }
+
+type Slot = Arc<OnceLock<Arc<dyn Told>>>;
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -40,68 +69,89 @@ pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Serves until the result is dropped.
-///
-/// # Errors
-/// When the listener does not know its address.
-pub(crate) fn serve(listener: TcpListener, statistics: Statistics) -> anyhow::Result<Server> {
-    let address = listener.local_addr().context("cannot tell where HTTP is served")?;
-    info!("serving http://{address}/healthz and /stats");
-    let routes = routes(statistics);
-    let task = tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).await {
-            warn!("HTTP is no longer served: {error}");
-        }
-    });
-    Ok(Server {
-        task,
-        #[cfg(test)]
-        address,
-    })
+impl Server {
+    /// Serves until the result is dropped.
+    ///
+    /// # Errors
+    /// When the listener does not know its address.
+    pub(crate) fn start(listener: TcpListener, token: Option<Token>) -> anyhow::Result<Self> {
+        Self::start_within(Limits::default(), listener, token)
+    }
+
+    fn start_within(
+        limits: Limits,
+        listener: TcpListener,
+        token: Option<Token>,
+    ) -> anyhow::Result<Self> {
+        let address = listener.local_addr().context("cannot tell where HTTP is served")?;
+        let node = Slot::default();
+        let task = tokio::spawn(guard::serve(listener, routes(Arc::clone(&node), token), limits));
+        Ok(Self { task, node, address })
+    }
+
+    /// Where it is served: with the port that was taken.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on it tells of this node.
+    pub(crate) fn tell_of(&self, node: Arc<dyn Told>) {
+        // There is one node in a process.
+        let _ = self.node.set(node);
+        info!("serving http://{}/healthz, /readyz, /stats and /api/v1", self.address);
+    }
 }
 
-fn routes(statistics: Statistics) -> Router {
-    let stats = move || {
-        let value = statistics();
-        async move { Json(value) }
-    };
-    Router::new().route("/healthz", get(|| async { "ok" })).route("/stats", get(stats))
+fn routes(node: Slot, token: Option<Token>) -> Router {
+    let told = Router::new()
+        .route("/stats", get(stats))
+        .route("/api/v1/node", get(of_node))
+        .route("/api/v1/shards", get(of_shards))
+        .route_layer(middleware::from_fn_with_state(Arc::new(token), guard::ask_for_token));
+    let open = Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready));
+    told.merge(open).with_state(node)
+}
+
+async fn stats(State(node): State<Slot>) -> Response {
+    match node.get() {
+        Some(node) => Json(node.statistics()).into_response(),
+        None => starting(),
+    }
+}
+
+async fn of_node(State(node): State<Slot>) -> Response {
+    match node.get() {
+        Some(node) => answer(node.node().await),
+        None => starting(),
+    }
+}
+
+async fn of_shards(State(node): State<Slot>) -> Response {
+    match node.get() {
+        Some(node) => answer(node.shards().await),
+        None => starting(),
+    }
+}
+
+async fn ready(State(node): State<Slot>) -> Response {
+    let Some(node) = node.get() else { return starting() };
+    match node.unready().await {
+        None => "ready".into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
+    }
+}
+
+fn answer(told: Result<Value, String>) -> Response {
+    match told {
+        Ok(value) => Json(value).into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
+    }
+}
+
+fn starting() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "starting").into_response()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
-
-    async fn get(address: SocketAddr, path: &str) -> String {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    }
-
-    #[tokio::test]
-    async fn health_and_statistics_are_served() {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let statistics = Arc::new(|| serde_json::json!({"databases": 3}));
-        let server = serve(listener, statistics).unwrap();
-
-        let health = get(server.address, "/healthz").await;
-        assert!(health.starts_with("HTTP/1.1 200") && health.ends_with("\r\n\r\nok"), "{health}");
-        let stats = get(server.address, "/stats").await;
-        assert!(stats.contains("application/json"), "{stats}");
-        assert!(stats.ends_with("{\"databases\":3}"), "{stats}");
-        assert!(get(server.address, "/other").await.starts_with("HTTP/1.1 404"));
-    }
-
-    #[tokio::test]
-    async fn an_address_in_use_names_the_flag() {
-        let first = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = first.local_addr().unwrap();
-        let error = format!("{:#}", bind(address).await.unwrap_err());
-        assert!(error.contains(&format!("-http {address}")) && error.contains("in use"), "{error}");
-    }
-}
+#[path = "http/tests.rs"]
+mod tests;

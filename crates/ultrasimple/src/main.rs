@@ -4,10 +4,12 @@
 //! is the replicator's; here the two are wired together.
 
 mod args;
+mod fleet;
 mod help;
 mod http;
 mod load;
 mod log;
+mod observed;
 mod run;
 mod scratch;
 mod signals;

@@ -3,14 +3,18 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, Error, bail};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
-use ultrasimple_core::SystemClock;
-use ultrasimple_core::config::{RunMode, Settings};
+use ultrasimple_command_line::secrets;
+use ultrasimple_core::config::{HttpSettings, RunMode, Settings};
+use ultrasimple_core::{Clock, SystemClock};
 use ultrasimple_replicator::{CycleReport, Replicator, ReplicatorOptions};
 
-use crate::{http, scratch, signals, store};
+use crate::http::{self, Server, Token};
+use crate::observed::Observed;
+use crate::{fleet, scratch, signals, store};
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,27 +30,38 @@ pub(crate) enum Outcome {
 /// # Errors
 /// When it could not start, or could not go on.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
-    not_yet(&settings)?;
     let cancel = signals::cancellation()?;
     // Takes what others may have, before anything is asked of the store.
-    let listener = match settings.http.address {
-        Some(address) => Some(http::bind(address).await?),
-        None => None,
-    };
+    let door = door(&settings.http).await?;
     scratch::prepare(&settings.upload.scratch)?;
     if settings.run != RunMode::DryRun {
         announce(&settings);
     }
+    // Although there is nothing to tell yet: a start may have to wait for others.
+    let server = door.map(|(listener, token)| Server::start(listener, token)).transpose()?;
     let store = tokio::select! {
         opened = store::open(&settings) => opened?,
         () = cancel.cancelled() => bail!("stopped before the store was open"),
     };
-    let replicator = Replicator::new(options(&settings), store, Arc::new(SystemClock));
-    let replicator = Arc::new(replicator.context("cannot start")?);
-    let _server = match listener {
-        Some(listener) => Some(http::serve(listener, statistics(&replicator))?),
-        None => None,
-    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let replicator = Replicator::new(options(&settings), Arc::clone(&store), Arc::clone(&clock));
+    let mut replicator = replicator.context("cannot start")?;
+    let mut lease = None;
+    if let Some(fleet) = settings.fleet.as_ref().filter(|_| settings.run == RunMode::Forever) {
+        let served = server.as_ref().map(Server::address);
+        let membership = tokio::select! {
+            joined = fleet::join(&settings, fleet, &store, served, &clock) => joined?,
+            () = cancel.cancelled() => bail!("stopped before the fleet was joined"),
+        };
+        lease = Some(membership.lease().clone());
+        replicator = replicator.in_fleet(membership);
+    }
+    let replicator = Arc::new(replicator);
+    if let Some(server) = &server {
+        let bucket = store.location().to_owned();
+        let observed = Observed::new(&settings, bucket, Arc::clone(&replicator), lease, clock);
+        server.tell_of(Arc::new(observed));
+    }
     match settings.run {
         RunMode::Forever => {
             replicator.run(settings.scan.interval, cancel).await?;
@@ -56,19 +71,6 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
         RunMode::Once => Ok(outcome(&replicator.run_once(cancel).await?)),
         RunMode::DryRun => dry_run(&replicator, cancel).await,
     }
-}
-
-/// R12: what can be set, but has no effect yet.
-fn not_yet(settings: &Settings) -> anyhow::Result<()> {
-    let is_fleet = settings.fleet.is_some() && settings.run != RunMode::DryRun;
-    for (is_set, flag) in
-        [(is_fleet, "-etcd"), (settings.http.token_file.is_some(), "-http-token-file")]
-    {
-        if is_set {
-            bail!("{flag}: this build cannot do that yet");
-        }
-    }
-    Ok(())
 }
 
 /// Prints one line for each database.
@@ -122,9 +124,12 @@ fn options(settings: &Settings) -> ReplicatorOptions {
     }
 }
 
-fn statistics(replicator: &Arc<Replicator>) -> http::Statistics {
-    let replicator = Arc::clone(replicator);
-    Arc::new(move || serde_json::to_value(replicator.statistics()).unwrap_or_default())
+/// The address for HTTP, and the token that is to be asked for there.
+async fn door(settings: &HttpSettings) -> anyhow::Result<Option<(TcpListener, Option<Token>)>> {
+    let Some(address) = settings.address else { return Ok(None) };
+    let token =
+        settings.token_file.as_deref().map(secrets::token).transpose().map_err(Error::msg)?;
+    Ok(Some((http::bind(address).await?, token.as_deref().map(Token::new))))
 }
 
 /// One line with all settings, without secrets.

@@ -1,6 +1,11 @@
 //! The daemon runs: once, dry, until told to stop; over the smallest tree there is.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -186,7 +191,28 @@ fn it_runs_is_looked_at_and_stops_when_told() {
     assert!(requests["puts"].as_u64() > Some(2), "{json}");
     assert!(json.get("projected_month").is_some_and(serde_json::Value::is_null), "{json}");
 
+    told_of_node_and_shards(&address);
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     until("SIGTERM");
     assert_eq!(end(child).status.code(), Some(0));
+}
+
+fn told_of_node_and_shards(address: &str) {
+    let json = |path: &str| {
+        let answer = get(address, path);
+        serde_json::from_str::<serde_json::Value>(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap()
+    };
+    assert!(get(address, "/readyz").ends_with("\r\n\r\nready"));
+    let node = json("/api/v1/node");
+    assert_eq!((&node["shards"], &node["databases"]), (&256.into(), &1.into()), "{node}");
+    assert_eq!((&node["trusted"], node["lease_seconds"].is_null()), (&true.into(), true), "{node}");
+    assert!(node["uptime_seconds"].is_f64() && node["exposure_seconds"].is_f64(), "{node}");
+    let shards = json("/api/v1/shards");
+    let shards = shards.as_array().unwrap();
+    assert_eq!(shards.len(), 256);
+    assert_eq!(shards.iter().filter(|shard| shard["databases"] == 1).count(), 1);
+    for shard in shards {
+        assert_eq!((&shard["volume"], &shard["phase"]), (&"default".into(), &"owned".into()));
+        assert!(shard["shard"].is_u64() && shard["epoch"].is_u64() && shard["since"].is_string());
+    }
 }

@@ -181,7 +181,13 @@ impl Etcd {
     where
         F: Fn(Client) -> BoxFuture<'static, Result<T, ClientError>>,
     {
-        let at = self.inner.current.load(Ordering::Relaxed);
+        self.ask_member(self.inner.current.load(Ordering::Relaxed), limit, &request).await
+    }
+
+    async fn ask_member<T, F>(&self, at: usize, limit: Duration, request: &F) -> Result<T, Failure>
+    where
+        F: Fn(Client) -> BoxFuture<'static, Result<T, ClientError>>,
+    {
         let Some(member) = self.inner.members.get(at) else {
             return Err(Failure::Unavailable("no endpoint".to_owned()));
         };
@@ -219,18 +225,20 @@ impl Etcd {
     where
         F: Fn(Client) -> BoxFuture<'static, Result<T, ClientError>>,
     {
-        let members = self.inner.members.len();
+        // In turn, whichever is asked by others meanwhile.
+        let first = self.inner.current.load(Ordering::Relaxed);
+        let members = self.inner.members.len().max(1);
         let end = Instant::now() + limit * u32::try_from(members).unwrap_or(u32::MAX);
         let mut tries = 0;
         loop {
-            let result = self.ask(limit, &request).await;
+            let result = self.ask_member((first + tries) % members, limit, &request).await;
             tries += 1;
             let is_over = tries >= members && Instant::now() + PAUSE >= end;
             match &result {
                 Err(failure) if failure.is_of_the_member() && !is_over => {}
                 _ => return result,
             }
-            if tries % members.max(1) == 0 {
+            if tries % members == 0 {
                 tokio::time::sleep(PAUSE).await;
             }
         }

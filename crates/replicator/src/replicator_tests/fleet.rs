@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use ultrasimple_cluster::membership::{Controls, membership};
 use ultrasimple_cluster::{Assignment, Assignments, Phase, Report};
-use ultrasimple_core::{Hour, Volume, Volumes};
+use ultrasimple_core::{Hour, SourcePath, Volume, Volumes, placement};
 use ultrasimple_testkit::bank::{Bank, BankOptions};
 
 use super::*;
@@ -31,10 +31,14 @@ fn grant(revision: u64, handed_over_by: Option<u64>) -> Grant {
 
 impl Member {
     async fn start(world: &World, name: &str) -> Self {
+        Self::start_as(world, world.builder().node(name)).await
+    }
+
+    async fn start_as(world: &World, builder: ReplicatorBuilder) -> Self {
         let clock = Arc::clone(&world.clock) as Arc<dyn Clock>;
         let (membership, controls) = membership(clock);
         controls.trust_until(Duration::MAX);
-        let replicator = world.builder().node(name).build().unwrap().in_fleet(membership);
+        let replicator = builder.build().unwrap().in_fleet(membership);
         let session = Session::start(replicator).await;
         Self { session, controls, assignments: Assignments::new() }
     }
@@ -100,9 +104,37 @@ impl Member {
     }
 }
 
+/// The shard of a database.
+fn shard_of(world: &World, n: usize) -> u32 {
+    let path = SourcePath::new(&world.data(&format!("t{n}.db")));
+    placement::shard_of(&"default".parse().unwrap(), &path, 4).0
+}
+
+/// How many databases there must be so that each shard has one.
+fn enough(world: &World) -> usize {
+    let mut shards = BTreeSet::new();
+    let all = |n: &usize| {
+        shards.insert(shard_of(world, *n));
+        shards.len() == 4
+    };
+    (0..10_000).find(all).unwrap() + 1
+}
+
 /// A world with some databases, and a member that has backed them all up and rests.
 async fn at_rest(count: usize) -> (World, Member) {
     let world = World::new().await;
+    at_rest_in(world, count).await
+}
+
+/// As [`at_rest`], with a database in each shard at least.
+async fn all_at_rest() -> (World, Member, u64) {
+    let world = World::new().await;
+    let count = enough(&world);
+    let (world, first) = at_rest_in(world, count).await;
+    (world, first, count as u64)
+}
+
+async fn at_rest_in(world: World, count: usize) -> (World, Member) {
     for n in 0..count {
         drop(world.bank(&format!("t{n}.db")));
     }
@@ -118,7 +150,7 @@ async fn at_rest(count: usize) -> (World, Member) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shard_that_is_handed_over_is_neither_captured_nor_sent_again() {
-    let (world, mut first) = at_rest(12).await;
+    let (world, mut first, count) = all_at_rest().await;
     assert_eq!(first.release(&[1, 2]).await, [Some(FIRST), Some(FIRST)]);
     let mut second = Member::start(&world, "n2").await;
     let before = world.requests();
@@ -126,7 +158,7 @@ async fn a_shard_that_is_handed_over_is_neither_captured_nor_sent_again() {
     let report = second.cycle().await;
     let rest = first.cycle().await;
     assert!(report.databases > 0 && rest.databases > 0);
-    assert_eq!(report.databases + rest.databases, 12, "each is one node's");
+    assert_eq!(report.databases + rest.databases, count, "each is one node's");
     assert_eq!((report.stored, report.unchanged, report.pending), (0, 0, 0));
     let after = world.requests();
     assert_eq!((after.puts - before.puts, after.lists - before.lists), (0, 0));
@@ -137,12 +169,12 @@ async fn a_shard_that_is_handed_over_is_neither_captured_nor_sent_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_database_is_backed_up_by_the_owner_of_its_shard_alone() {
-    let (world, mut first) = at_rest(12).await;
+    let (world, mut first, count) = all_at_rest().await;
     first.release(&[0, 1]).await;
     let mut second = Member::start(&world, "n2").await;
     second.own([0, 1], grant(SECOND, Some(FIRST))).await;
     second.cycle().await;
-    for n in 0..12 {
+    for n in 0..count {
         Bank::open(&world.data(&format!("t{n}.db")), &BankOptions::default())
             .unwrap()
             .commit()
@@ -152,8 +184,8 @@ async fn each_database_is_backed_up_by_the_owner_of_its_shard_alone() {
     let (mine, theirs) = (first.cycle().await, second.cycle().await);
     assert_eq!(mine.stored, mine.databases);
     assert_eq!(theirs.stored, theirs.databases);
-    assert_eq!(mine.stored + theirs.stored, 12);
-    for n in 0..12 {
+    assert_eq!(mine.stored + theirs.stored, count);
+    for n in 0..count {
         world.restored(&format!("t{n}"));
     }
 }
@@ -222,6 +254,70 @@ async fn an_upload_is_given_up_when_the_lease_ends_or_the_shard_is_taken_away() 
         assert_eq!(first.cycle().await.stored, 1);
         assert_eq!(world.restored("t0"), commits);
     }
+}
+
+/// Makes databases in two shards, one each.
+fn two_shards(world: &World) -> [u32; 2] {
+    let one = shard_of(world, 0);
+    let other =
+        (1..10_000).map(|n| (n, shard_of(world, n))).find(|&(_, shard)| shard != one).unwrap();
+    drop(world.bank("t0.db"));
+    drop(world.bank(&format!("t{}.db", other.0)));
+    [one, other.1]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_behind_others_keeps_no_shard_from_being_given_back() {
+    let world = World::new().await;
+    let shards = two_shards(&world);
+    let builder = world.builder().node("n1").concurrent(1).drain_timeout(Duration::from_hours(9));
+    let mut node = Member::start_as(&world, builder).await;
+    node.own(shards, grant(FIRST, None)).await;
+    world.fault(Fault::Hang);
+    let tree = node.session.node.tree().await.unwrap();
+    tree.scan_and_offer().await.unwrap();
+    until_it_hangs(&world, 1).await;
+    // Which of the two hangs is not known. The other one is given back at once, the hanging one not at all.
+    for shard in node.assignments.values_mut() {
+        shard.phase = Phase::Releasing;
+    }
+    node.controls.assign(node.assignments.clone());
+    assert!(matches!(node.controls.next_report().await.unwrap(), Report::Released { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_that_hangs_keeps_no_shard_from_being_given_back() {
+    let (world, mut first) = at_rest(1).await;
+    world.clock.advance(Duration::from_hours(1));
+    world.store.hang_catalog.store(true, Ordering::SeqCst);
+    first.cycle().await;
+    until_it_hangs(&world, 1).await;
+    let last_words = first.release(&[0, 1, 2, 3]).await;
+    assert_eq!(last_words.iter().flatten().collect::<Vec<_>>(), [&FIRST]);
+    assert_eq!(world.catalog().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn actors_that_are_made_anew_do_not_believe_what_was_handed_over_before_they_wrote() {
+    let (world, mut first) = at_rest(1).await;
+    first.release(&[0, 1, 2, 3]).await;
+    let old = std::fs::read(world.data("t0.db")).unwrap();
+    let mut second = Member::start(&world, "n2").await;
+    second.own(0..4, grant(SECOND, Some(FIRST))).await;
+    second.cycle().await;
+    world.clock.advance(Duration::from_hours(1));
+    Bank::open(&world.data("t0.db"), &BankOptions::default()).unwrap().commit().unwrap();
+    assert_eq!(second.cycle().await.stored, 1);
+    // No catalog tells of it. The actors fail, and an older state is restored: the one that the catalog tells of.
+    let tree = second.session.node.tree().await.unwrap();
+    tree.kill();
+    while Arc::ptr_eq(&tree, &second.session.node.tree().await.unwrap()) {
+        tokio::task::yield_now().await;
+    }
+    std::fs::write(world.data("t0.db"), &old).unwrap();
+    world.clock.advance(Duration::from_hours(1));
+    assert_eq!(second.cycle().await.stored, 1, "it is the newest again");
+    assert_eq!(world.restored_from(world.backups().last().unwrap()), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

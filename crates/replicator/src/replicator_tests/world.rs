@@ -72,6 +72,8 @@ pub(super) struct FaultyStore {
     pub(super) time: Mutex<Option<Timestamp>>,
     /// Keys that begin with this may not be read or listed.
     pub(super) denied: Mutex<Option<String>>,
+    /// The next write of a catalog never ends.
+    pub(super) hang_catalog: AtomicBool,
 }
 
 impl FaultyStore {
@@ -107,6 +109,10 @@ impl Store for FaultyStore {
     ) -> Result<Stored, StoreError> {
         let fault = *self.fault.lock().unwrap();
         if key.as_str().starts_with(".ultrasimple/") {
+            if self.hang_catalog.swap(false, Ordering::SeqCst) {
+                self.hanging.fetch_add(1, Ordering::SeqCst);
+                std::future::pending::<()>().await;
+            }
             return self.inner.put(key, body, condition).await;
         }
         match fault {
@@ -172,6 +178,7 @@ impl World {
             hanging: AtomicUsize::new(0),
             time: Mutex::new(None),
             denied: Mutex::new(None),
+            hang_catalog: AtomicBool::new(false),
         });
         Self { folder, store, clock: ManualClock::at("2024-01-15T13:05:00Z") }
     }
