@@ -225,21 +225,20 @@ impl Etcd {
     where
         F: Fn(Client) -> BoxFuture<'static, Result<T, ClientError>>,
     {
-        let members = self.inner.members.len();
-        let end = Instant::now() + limit * u32::try_from(members).unwrap_or(u32::MAX);
-        // Each in turn, whichever is asked by others meanwhile.
+        // In turn, whichever is asked by others meanwhile.
         let first = self.inner.current.load(Ordering::Relaxed);
+        let members = self.inner.members.len().max(1);
+        let end = Instant::now() + limit * u32::try_from(members).unwrap_or(u32::MAX);
         let mut tries = 0;
         loop {
-            let at = (first + tries) % members.max(1);
-            let result = self.ask_member(at, limit, &request).await;
+            let result = self.ask_member((first + tries) % members, limit, &request).await;
             tries += 1;
             let is_over = tries >= members && Instant::now() + PAUSE >= end;
             match &result {
                 Err(failure) if failure.is_of_the_member() && !is_over => {}
                 _ => return result,
             }
-            if tries % members.max(1) == 0 {
+            if tries % members == 0 {
                 tokio::time::sleep(PAUSE).await;
             }
         }
