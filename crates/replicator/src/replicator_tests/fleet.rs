@@ -38,7 +38,8 @@ impl Member {
         let clock = Arc::clone(&world.clock) as Arc<dyn Clock>;
         let (membership, controls) = membership(clock);
         controls.trust_until(Duration::MAX);
-        let replicator = builder.build().unwrap().in_fleet(membership);
+        let replicator = builder.build().unwrap();
+        replicator.join(membership);
         let session = Session::start(replicator).await;
         Self { session, controls, assignments: Assignments::new() }
     }
