@@ -348,7 +348,7 @@ impl Replicator {
     async fn alone(&self) -> Result<(Membership, bool), StartError> {
         let Self { options, store, clock, .. } = self;
         let holder = Holder::Node(options.node.clone());
-        let taken = epoch::take(store, options.volumes.shards(), &holder).await?;
+        let taken = epoch::take(store, options.volumes.shards(), &holder, None).await?;
         let Taken { generation, is_new, .. } = taken;
         let before = Epoch::new(generation.saturating_sub(1), 0);
         let grant = Grant { epoch: Epoch::new(generation, 0), handed_over_by: Some(before) };

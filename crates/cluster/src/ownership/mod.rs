@@ -136,7 +136,7 @@ impl Ownership {
         match event {
             Event::Tick => {}
             Event::LeaseGranted { lease, sent_at, ttl } => {
-                return self.on_lease_granted(now, lease, sent_at, ttl);
+                return self.on_lease_granted(lease, sent_at, ttl);
             }
             Event::LeaseKept { lease, sent_at, ttl } => self.on_lease_kept(lease, sent_at, ttl),
             Event::LeaseGone { lease } => self.on_lease_gone(lease),

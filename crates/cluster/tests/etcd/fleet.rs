@@ -19,7 +19,7 @@ use ultrasimple_core::{Clock, Epoch, ShardKey, SystemClock};
 pub(crate) const SHARDS: u32 = 32;
 
 /// Short, and yet long enough that a machine with much else to do keeps it.
-pub(crate) const TTL: Duration = Duration::from_secs(4);
+pub(crate) const TTL: Duration = Duration::from_secs(6);
 
 /// Far longer than anything takes.
 pub(crate) const SOON: Duration = Duration::from_mins(1);
