@@ -299,6 +299,24 @@ async fn a_catalog_that_hangs_keeps_no_shard_from_being_given_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shard_whose_uploads_do_not_end_is_given_back_with_what_was_stored_in_its_catalog() {
+    let world = World::new().await;
+    let shards = two_shards(&world);
+    let builder = world.builder().node("n1").drain_timeout(Duration::from_secs(1));
+    let mut node = Member::start_as(&world, builder).await;
+    node.own(shards, grant(FIRST, None)).await;
+    assert_eq!(node.cycle().await.stored, 2);
+    Bank::open(&world.data("t0.db"), &BankOptions::default()).unwrap().commit().unwrap();
+    world.fault(Fault::Hang);
+    world.clock.advance(Duration::from_secs(15));
+    let tree = node.session.node.tree().await.unwrap();
+    tree.scan_and_offer().await.unwrap();
+    until_it_hangs(&world, 1).await;
+    node.release(&shards).await;
+    assert_eq!(world.catalog().await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn actors_that_are_made_anew_do_not_believe_what_was_handed_over_before_they_wrote() {
     let (world, mut first) = at_rest(1).await;
     first.release(&[0, 1, 2, 3]).await;
