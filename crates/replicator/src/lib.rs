@@ -103,6 +103,9 @@ pub enum RunError {
     /// It must not go on.
     #[error("stopped: {0}")]
     Halted(String),
+    /// Its fleet is not there any more: it may join the one that is.
+    #[error("stopped: {0}")]
+    Rejoin(String),
     /// The only cycle failed.
     #[error("{0}")]
     Cycle(#[from] CycleError),

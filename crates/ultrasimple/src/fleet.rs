@@ -23,7 +23,7 @@ use ultrasimple_cluster::records::{FORMAT, FleetRecord, NodeRecord};
 use ultrasimple_core::cluster_file::Holder;
 use ultrasimple_core::config::{Bucket, FleetSettings, Settings};
 use ultrasimple_core::{Clock, Epoch};
-use ultrasimple_replicator::{NotOurs, bucket_name, random_name, take, take_again};
+use ultrasimple_replicator::{NotOurs, StartError, bucket_name, random_name, take, take_again};
 use ultrasimple_store::Store;
 
 /// How long etcd may take to answer at all.
@@ -92,6 +92,16 @@ pub(crate) async fn join(
     let membership = joined.with_context(|| format!("cannot join the fleet {}", fleet.cluster))?;
     info!("joined the fleet {} as {}", fleet.cluster, settings.node.node);
     Ok(membership)
+}
+
+/// Whether what kept this node from joining may pass by itself.
+pub(crate) fn may_pass(error: &Error) -> bool {
+    use ultrasimple_cluster::etcd::EtcdError;
+    error.chain().any(|cause| {
+        let etcd = cause.downcast_ref::<EtcdError>();
+        etcd.is_some_and(|etcd| matches!(etcd, EtcdError::Unreachable(_) | EtcdError::Failed(_)))
+            || cause.is::<StartError>()
+    })
 }
 
 /// The name by which the nodes that live know the bucket, if there are any. A node that they will refuse must not take

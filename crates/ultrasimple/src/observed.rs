@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
-use ultrasimple_cluster::Lease;
 use ultrasimple_core::config::Settings;
 use ultrasimple_core::{Clock, NodeName};
 use ultrasimple_replicator::{Replicator, ShardStatus, Statistics};
@@ -24,7 +23,6 @@ pub(crate) struct Observed {
     bucket: String,
     replicator: Arc<Replicator>,
     /// Of a node of a fleet.
-    lease: Option<Lease>,
     interval: Duration,
     clock: Arc<dyn Clock>,
     /// When it began, by the monotonic clock.
@@ -54,12 +52,11 @@ impl Observed {
         settings: &Settings,
         bucket: String,
         replicator: Arc<Replicator>,
-        lease: Option<Lease>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (since, interval) = (clock.monotonic(), settings.scan.interval);
         let node = settings.node.node.clone();
-        Self { node, bucket, replicator, lease, interval, clock, since }
+        Self { node, bucket, replicator, interval, clock, since }
     }
 
     async fn ask(&self) -> Result<Vec<ShardStatus>, String> {
@@ -70,7 +67,7 @@ impl Observed {
     }
 
     fn is_trusted(&self) -> bool {
-        self.lease.as_ref().is_none_or(Lease::is_trusted)
+        self.replicator.lease().is_none_or(|lease| lease.is_trusted())
     }
 }
 
@@ -86,7 +83,7 @@ impl Told for Observed {
             node: self.node.clone(),
             version: env!("CARGO_PKG_VERSION"),
             bucket: self.bucket.clone(),
-            lease_seconds: self.lease.as_ref().map(|lease| lease.remaining().as_secs_f64()),
+            lease_seconds: self.replicator.lease().map(|lease| lease.remaining().as_secs_f64()),
             trusted: self.is_trusted(),
             shards: shards.len(),
             databases: shards.iter().map(|shard| shard.databases).sum(),

@@ -178,7 +178,7 @@ fn what_the_fleet_has_not_agreed_on_is_refused_by_name() {
     let fleet = Fleet::new();
     let first = fleet.start(&["-node", "a"]);
     first.port();
-    fleet.start(&["-node", "b", "-shards", "16"]).refuses("-shards 8");
+    fleet.start(&["-node", "b", "-shards", "16"]).refuses("(-shards) is \"8\" there");
     fleet.start(&["-node", "b", "-path", "x/{{name}}"]).refuses("-path");
     let other = format!("file://{}", fleet.path("other").display());
     fleet.start(&["-node", "b", "-bucket", &other]).refuses("-bucket");
@@ -224,4 +224,29 @@ fn the_token_is_asked_for() {
     let status =
         |path| http::request(port, "GET", path, "", Duration::from_secs(10)).unwrap().status;
     assert_eq!((status("/healthz"), status("/stats"), status("/api/v1/shards")), (200, 401, 401));
+}
+
+/// The epochs of the shards that a daemon says it owns.
+fn epochs(port: u16) -> Vec<u64> {
+    let shards = api(port, "shards");
+    let shards = shards.as_array().cloned().unwrap_or_default();
+    let owned = shards.iter().filter(|shard| shard["phase"] == "owned");
+    owned.filter_map(|shard| shard["epoch"].as_u64()).collect()
+}
+
+#[test]
+fn a_fleet_goes_on_by_itself_when_its_etcd_was_made_anew() {
+    let mut fleet = Fleet::new();
+    let nodes = ["a", "b"].map(|name| fleet.start(&["-node", name]));
+    let ports = nodes.each_ref().map(Node::port);
+    let all_are_of = |generation: u64| {
+        let epochs: Vec<_> = ports.iter().flat_map(|&port| epochs(port)).collect();
+        epochs.len() == 8 && epochs.iter().all(|epoch| epoch / 1_000_000_000_000 == generation)
+    };
+    eventually("all shards are owned", || all_are_of(1));
+    let at = fleet.etcd.ports(0).unwrap();
+    fleet.etcd.kill(0).unwrap();
+    fleet.etcd = Etcd::start(&[at]).unwrap();
+    // Its revisions begin anew: the epochs must not.
+    eventually("all are owned again, under later epochs", || all_are_of(2));
 }

@@ -19,13 +19,15 @@ use crate::records::{FleetRecord, NodeRecord};
 pub(super) enum Registration {
     Done,
     NameTaken(LeaseId),
+    /// The fleet that was joined is not there any more.
+    Replaced,
     /// The fleet has agreed on something else: what differs.
     Refused(String),
 }
 
 /// The node goes on with nothing that it has learnt before.
 pub(super) const REPLACED: &str = "what all nodes of the fleet agree on is not in etcd any more, or was replaced: \
-    etcd was made anew, or somebody has changed it; start again to join it as it is now";
+    etcd was made anew, or somebody has changed it";
 
 /// Between two looks whether a former self is gone.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -97,7 +99,7 @@ impl Etcd {
             None => None,
         };
         if !is_joining && (there.is_none() || differs.is_some()) {
-            return Ok(Registration::Refused(REPLACED.to_owned()));
+            return Ok(Registration::Replaced);
         }
         let write = |error: serde_json::Error| Failure::Other(format!("write a record: {error}"));
         let value = serde_json::to_vec(fleet).map_err(write)?;

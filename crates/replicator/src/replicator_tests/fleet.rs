@@ -38,7 +38,8 @@ impl Member {
         let clock = Arc::clone(&world.clock) as Arc<dyn Clock>;
         let (membership, controls) = membership(clock);
         controls.trust_until(Duration::MAX);
-        let replicator = builder.build().unwrap().in_fleet(membership);
+        let replicator = builder.build().unwrap();
+        replicator.join(membership);
         let session = Session::start(replicator).await;
         Self { session, controls, assignments: Assignments::new() }
     }
@@ -295,6 +296,24 @@ async fn a_catalog_that_hangs_keeps_no_shard_from_being_given_back() {
     let last_words = first.release(&[0, 1, 2, 3]).await;
     assert_eq!(last_words.iter().flatten().collect::<Vec<_>>(), [&FIRST]);
     assert_eq!(world.catalog().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_whose_uploads_do_not_end_is_given_back_with_what_was_stored_in_its_catalog() {
+    let world = World::new().await;
+    let shards = two_shards(&world);
+    let builder = world.builder().node("n1").drain_timeout(Duration::from_secs(1));
+    let mut node = Member::start_as(&world, builder).await;
+    node.own(shards, grant(FIRST, None)).await;
+    assert_eq!(node.cycle().await.stored, 2);
+    Bank::open(&world.data("t0.db"), &BankOptions::default()).unwrap().commit().unwrap();
+    world.fault(Fault::Hang);
+    world.clock.advance(Duration::from_secs(15));
+    let tree = node.session.node.tree().await.unwrap();
+    tree.scan_and_offer().await.unwrap();
+    until_it_hangs(&world, 1).await;
+    node.release(&shards).await;
+    assert_eq!(world.catalog().await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
