@@ -2,19 +2,24 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Error, bail};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 use ultrasimple_command_line::secrets;
 use ultrasimple_core::config::{HttpSettings, RunMode, Settings};
 use ultrasimple_core::{Clock, SystemClock};
 use ultrasimple_replicator::{CycleReport, Replicator, ReplicatorOptions};
 
 use crate::http::{self, Server, Token};
+use crate::metrics::Distributions;
 use crate::observed::Observed;
 use crate::{scratch, signals, store};
+
+/// How long the last numbers may take on their way to the collector.
+const LAST_EXPORT: Duration = Duration::from_secs(5);
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +51,33 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let replicator = Replicator::new(options(&settings), store, Arc::clone(&clock));
-    let replicator = Arc::new(replicator.context("cannot start")?);
+    let distributions = Arc::new(Distributions::default());
+    let replicator =
+        replicator.context("cannot start")?.watched_by(Arc::clone(&distributions) as _);
+    let replicator = Arc::new(replicator);
+    let (node, interval) = (settings.node.node.clone(), settings.scan.interval);
+    let observed =
+        Observed::new(node, Arc::clone(&replicator), None, interval, clock, distributions);
+    let observed = Arc::new(observed);
+    let exporter = observed.export().context("cannot start")?;
     if let Some(server) = &server {
-        let (node, interval) = (settings.node.node.clone(), settings.scan.interval);
-        let observed = Observed::new(node, Arc::clone(&replicator), None, interval, clock);
-        server.tell_of(Arc::new(observed));
+        server.tell_of(observed);
     }
+    let outcome = act(&settings, &replicator, cancel).await;
+    if let Some(exporter) = exporter
+        && let Err(error) = exporter.end(LAST_EXPORT).await
+    {
+        warn!("The last numbers could not be exported: {error}");
+    }
+    outcome
+}
+
+/// Backs up, or shows what it would do.
+async fn act(
+    settings: &Settings,
+    replicator: &Replicator,
+    cancel: CancellationToken,
+) -> anyhow::Result<Outcome> {
     match settings.run {
         RunMode::Forever => {
             replicator.run(settings.scan.interval, cancel).await?;
@@ -59,7 +85,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
             Ok(Outcome::AllWell)
         }
         RunMode::Once => Ok(outcome(&replicator.run_once(cancel).await?)),
-        RunMode::DryRun => dry_run(&replicator, cancel).await,
+        RunMode::DryRun => dry_run(replicator, cancel).await,
     }
 }
 
