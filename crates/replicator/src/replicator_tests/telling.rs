@@ -125,3 +125,26 @@ async fn a_catalog_ages_from_when_it_lacks_something() {
     assert!(age(&session).abs() < 1e-9, "{}", age(&session));
     session.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_and_what_is_under_way_are_told_while_they_last() {
+    let world = World::new().await;
+    for name in ["a.db", "b.db", "c.db"] {
+        drop(world.bank(name));
+    }
+    world.fault(Fault::Hang);
+    let session = Session::start(world.builder().concurrent(1).build().unwrap()).await;
+    let tree = session.node.tree().await.unwrap();
+    tree.scan_and_offer().await.unwrap();
+    let told = || {
+        let now = session.replicator.statistics();
+        (now.queued, now.in_flight)
+    };
+    let hangs = async {
+        while told() != (2, 1) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), hangs).await.expect("never told");
+    session.kill().await;
+}
