@@ -19,6 +19,8 @@ pub(crate) enum Fault {
     Leave { node: usize },
     /// A daemon is restarted with another capacity (in percent), and with the old one when it is over.
     Capacity { node: usize, percent: u32 },
+    /// A node is drained, and may own shards again when it is over.
+    Drain { node: usize },
     /// All daemons leave in order and join again, one after the other.
     RollingRestart,
     /// A node and etcd do not reach each other.
@@ -78,6 +80,7 @@ pub(crate) enum Way {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     Process(usize),
+    Drain(usize),
     EtcdLink(usize),
     StoreLink(usize),
     Answers(usize),
@@ -100,6 +103,7 @@ impl Fault {
             | Self::Pause { node }
             | Self::Leave { node }
             | Self::Capacity { node, .. } => vec![Part::Process(node)],
+            Self::Drain { node } => vec![Part::Drain(node)],
             Self::RollingRestart => (0..nodes).map(Part::Process).collect(),
             Self::EtcdCut { node, .. } | Self::EtcdSlow { node, .. } => vec![Part::EtcdLink(node)],
             Self::StoreCut { node, .. }
@@ -210,6 +214,8 @@ fn length(fault: Fault, terms: &Terms, random: &mut Random) -> Duration {
         Fault::MemberRestarted { .. } => 10,
         // Long enough for others to take over and write.
         Fault::StaleWriter { .. } => random.between(250, 400),
+        // Until the node gives its shards away.
+        Fault::StoreCut { .. } if random.below(4) == 0 => 1_500,
         // Shorter than a lease, and longer.
         _ if random.below(3) == 0 => random.between(20, 80),
         _ => random.between(120, 400),
@@ -217,7 +223,7 @@ fn length(fault: Fault, terms: &Terms, random: &mut Random) -> Duration {
     terms.lease * u32::try_from(percent).unwrap_or(100) / 100
 }
 
-const KINDS: u32 = 25;
+const KINDS: u32 = 26;
 
 fn draw(kind: u32, terms: &Terms, random: &mut Random) -> Option<Fault> {
     let number = |random: &mut Random, end: usize| {
@@ -261,6 +267,7 @@ fn draw(kind: u32, terms: &Terms, random: &mut Random) -> Option<Fault> {
             Fault::ClockTurned { node, seconds }
         }
         23 | 24 => Fault::StaleWriter { node },
+        25 => Fault::Drain { node },
         _ => return None,
     })
 }
@@ -305,7 +312,7 @@ mod tests {
             .iter()
             .map(|event| event.fault.kind())
             .collect();
-        assert_eq!(kinds.len(), 24, "{kinds:?}");
+        assert_eq!(kinds.len(), 25, "{kinds:?}");
     }
 
     #[test]

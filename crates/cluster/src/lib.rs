@@ -7,10 +7,11 @@
 //! ```
 //!
 //! [`ownership`] decides, without I/O; [`placement`] says who should own what; [`records`] are what is stored in
-//! etcd. A driver ([`alone`] for one node, `etcd` for a fleet) does what the state machine says and tells it what
+//! etcd. A driver ([`alone`] for one node, [`etcd`] for a fleet) does what the state machine says and tells it what
 //! happened. The replicator sees nothing of this but a [`Membership`].
 
 pub mod alone;
+pub mod etcd;
 pub mod membership;
 pub mod ownership;
 pub mod placement;

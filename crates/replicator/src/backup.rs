@@ -164,7 +164,9 @@ impl Workshop {
             Ok(put::Ahead::Send(reason)) => {
                 DryRunLine { path, key, action: DryRunAction::Upload, reason }
             }
-            Err(put::PutError::Failed(failure)) => fail(key, failure),
+            Err(put::PutError::Failed(failure) | put::PutError::Doubtful(failure)) => {
+                fail(key, failure)
+            }
             Err(put::PutError::Fenced(_)) => fail(key, vanished()),
         }
     }

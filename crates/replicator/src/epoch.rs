@@ -91,6 +91,63 @@ pub async fn take(
     Err(unusable(format!("{ATTEMPTS} other starts came in between: do several daemons run?")))
 }
 
+/// Why a fleet cannot take its bucket again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotOurs {
+    /// Somebody else has taken it since.
+    #[error("the bucket was taken over by {0}: only one may write to it")]
+    Taken(Holder),
+    /// It cannot be read or written, or was set up anew in another way.
+    #[error("{0}")]
+    Unusable(#[from] StartError),
+}
+
+/// Finds out for a fleet, which had `generation`, with which one to go on after something of the epoch `fenced_by` was
+/// found in its bucket: one that another of its nodes has raised meanwhile, or else a greater one, which is stored
+/// (etcd's revisions count from an earlier one again, as after it was restored).
+///
+/// # Errors
+/// When the bucket is another's, or cannot be asked now.
+pub async fn take_again(
+    store: &Arc<dyn Store>,
+    shards: u32,
+    fleet: &Holder,
+    generation: u64,
+    fenced_by: Epoch,
+) -> Result<u64, NotOurs> {
+    let key = ClusterFile::key();
+    let unusable = |reason: String| StartError::ClusterFile { key: key.to_string(), reason };
+    for _ in 0..ATTEMPTS {
+        let there = store.get(&key, ByteRange::Full).await.map_err(StartError::from)?;
+        let Some(object) = there else {
+            // Lost: made anew, later than all that the bucket has.
+            take(store, shards, fleet).await?;
+            continue;
+        };
+        let etag = object.info.etag.clone();
+        let bytes = object.bytes(MOST_BYTES).await.map_err(StartError::from)?;
+        let file = ClusterFile::parse(&bytes).map_err(|error| unusable(error.to_string()))?;
+        if file.holder != *fleet {
+            return Err(NotOurs::Taken(file.holder));
+        }
+        if file.generation > generation && file.generation >= fenced_by.generation() {
+            return Ok(file.generation);
+        }
+        let mut raised = file.raised(fleet.clone());
+        raised.generation = raised.generation.max(generation + 1).max(fenced_by.generation() + 1);
+        let is_able = store.capabilities().put_if_matches;
+        let condition = if is_able { Condition::Matches(etag) } else { Condition::Always };
+        let bytes = raised.to_bytes().map_err(|error| unusable(error.to_string()))?;
+        match store.put(&key, Body::Bytes(Bytes::from(bytes)), condition).await {
+            Ok(_) => return Ok(raised.generation),
+            Err(StoreError::ConditionFailed) => {}
+            Err(error) => return Err(StartError::from(error).into()),
+        }
+    }
+    Err(unusable(format!("{ATTEMPTS} others came in between")).into())
+}
+
 /// 128 random bits, as hexadecimal digits.
 ///
 /// # Errors

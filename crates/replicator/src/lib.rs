@@ -52,7 +52,7 @@ pub use backup::memory_per_stream;
 pub use bill::ProjectedMonth;
 pub use builder::{BuildError, ReplicatorBuilder};
 pub use dry_run::{DryRunAction, DryRunLine};
-pub use epoch::{Taken, random_name, take};
+pub use epoch::{NotOurs, Taken, random_name, take, take_again};
 pub use keeping::{Keeping, Kept};
 pub use options::ReplicatorOptions;
 pub use replicator::{Replicator, ShardName, ShardStatus};

@@ -95,6 +95,30 @@ async fn an_unknown_outcome_is_looked_up_not_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_an_unknown_outcome_the_content_of_before_does_not_pass_for_stored() {
+    let world = World::new().await;
+    let bank = world.bank("a.db");
+    let commits = bank.commits();
+    drop(bank);
+    let before = std::fs::read(world.data("a.db")).unwrap();
+    let mut session = world.session().await;
+    assert_eq!(session.cycle().await.stored, 1);
+    drop(world.bank("a.db"));
+    world.fault(Fault::LostReply);
+    world.clock.advance(Duration::from_secs(15));
+    assert_eq!(session.cycle().await.pending, 1);
+    assert!(world.restored("a") > commits, "it was stored all the same");
+    // Somebody restores the database.
+    std::fs::write(world.data("a.db"), before).unwrap();
+    world.fault(Fault::None);
+    world.clock.advance(Duration::from_secs(15));
+    let report = session.cycle().await;
+    assert_eq!((report.stored, report.failed, report.pending), (1, 0, 0));
+    assert_eq!(world.restored("a"), commits);
+    session.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restart_sends_nothing_that_is_there() {
     let world = World::new().await;
     let mut bank = world.bank("a.db");

@@ -9,7 +9,8 @@
 //!
 //! Invariants: a database is offered at most once at a time; it becomes clean only by an outcome that
 //! the store confirmed (R3) and only if nothing newer was seen meanwhile; a failure keeps the time since
-//! when the change has been waiting.
+//! when the change has been waiting; after an attempt that may have stored something, the content of the
+//! last backup that is known proves nothing until the bucket was looked at.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -75,11 +76,15 @@ pub(crate) enum Outcome {
     Stored { digest: FingerprintDigest, settled: bool, backup: StoredBackup, at: Duration },
     /// The content is that of the last backup; nothing was sent.
     Unchanged { digest: FingerprintDigest, settled: bool },
-    /// Nothing changed in the bucket, or it is not known whether anything did.
+    /// Nothing changed in the bucket.
     Failed(Failure),
+    /// Something may have changed in the bucket, or something was found there that was not expected.
+    Doubtful(Failure),
+    /// Given up on the way: whether anything changed in the bucket, nobody knows.
+    GivenUp,
     /// The file is gone; the next scan will say so.
     Vanished,
-    /// Not tried, or given up: the daemon is stopping, or the store does not work at the moment.
+    /// Not tried: the daemon is stopping, or the store does not work at the moment.
     Deferred,
 }
 
@@ -260,6 +265,7 @@ impl Shard {
         let Some(active) = self.active.get_mut(&id) else { return };
         active.offered = false;
         let seen = active.seen.take();
+        let is_doubtful = matches!(outcome, Outcome::Doubtful(_));
         let (digest, settled, backup) = match outcome {
             Outcome::Stored { digest, settled, backup, at } => {
                 let last = LastBackup::of(&backup, at);
@@ -268,7 +274,8 @@ impl Shard {
                 (digest, settled, Some(last))
             }
             Outcome::Unchanged { digest, settled } => (digest, settled, None),
-            Outcome::Failed(failure) => {
+            Outcome::GivenUp => return self.doubt(id),
+            Outcome::Failed(failure) | Outcome::Doubtful(failure) => {
                 let before = active.failing.take();
                 let was = before.as_ref().map(|failing| failing.failure.kind);
                 if failure.kind == DAMAGED_KEPT && was != Some(DAMAGED_KEPT) {
@@ -278,6 +285,9 @@ impl Shard {
                 let since = before.as_ref().map_or(now, |failing| failing.since);
                 let failing = Failing { failure, since, attempts: attempts + 1 };
                 active.failing = Some(Box::new(failing));
+                if is_doubtful {
+                    self.doubt(id);
+                }
                 return;
             }
             Outcome::Vanished | Outcome::Deferred => return,
@@ -308,6 +318,21 @@ impl Shard {
         if seen.is_some_and(|seen| seen != digest) {
             self.activate(id, now);
         }
+    }
+
+    /// The bucket may have a later backup of this database than the last one that is known.
+    fn doubt(&mut self, id: DatabaseId) {
+        let last = self.held.get(id).map(|held| held.backup.hour);
+        if let Some(active) = self.active.get_mut(&id) {
+            active.unsure_since = active.unsure_since.or(last);
+        }
+    }
+
+    /// Whether the bucket has nothing of its databases that is not known here.
+    pub(crate) fn is_sure(&self) -> bool {
+        let was_looked_at = self.has_observed && self.absent.is_empty();
+        let is_doubted = |active: &Active| active.unsure_since.is_some();
+        (self.unsure_since.is_none() || was_looked_at) && !self.active.values().any(is_doubted)
     }
 
     /// How many are offered and not yet settled.

@@ -263,7 +263,8 @@ impl State {
         if self.waiting.is_empty() || self.is_tending || self.shard.in_flight() > 0 {
             return;
         }
-        let last_word = self.last_word.filter(|_| self.shard.untold().changes == 0);
+        let says_all = self.shard.is_sure() && self.shard.untold().changes == 0;
+        let last_word = self.last_word.filter(|_| says_all);
         for reply in self.waiting.drain(..) {
             let _ = reply.send(last_word);
         }
@@ -287,7 +288,8 @@ impl State {
         let gone = self.shard.untold_absences(time);
         self.is_tending = true;
         let epoch = seat.grant.epoch;
-        Some(Job { key: seat.shard.clone(), epoch, due, changes, gone })
+        let is_sure = self.shard.is_sure();
+        Some(Job { key: seat.shard.clone(), epoch, due, is_sure, changes, gone })
     }
 
     fn end_tending(&mut self, tended: Tended, now: Duration) {

@@ -101,6 +101,53 @@ fn a_change_is_offered_once_until_it_is_settled() {
 }
 
 #[test]
+fn after_a_doubtful_attempt_the_bucket_is_looked_at_and_until_then_the_owner_is_not_sure() {
+    let id = test_id(1);
+    let hour = Hour::of(Timestamp::UNIX_EPOCH);
+    let doubtful = || Outcome::Doubtful(Failure { kind: "unknown_outcome", reason: "?".into() });
+    for (outcome, expected) in [
+        (failed("slow_down"), None),
+        (Outcome::Deferred, None),
+        (doubtful(), Some(hour)),
+        (Outcome::GivenUp, Some(hour)),
+    ] {
+        let mut shard = Shard::default();
+        see(&mut shard, &[(id, digest(1))], &[], S(1));
+        offered(&mut shard, S(1));
+        shard.settle(id, stored(1, true), S(1));
+        see(&mut shard, &[(id, digest(2))], &[], S(2));
+        offered(&mut shard, S(2));
+        let name = format!("{outcome:?}");
+        shard.settle(id, outcome, S(2));
+        assert_eq!(shard.is_sure(), expected.is_none(), "{name}");
+        let offers = shard.offers(S(3), Duration::ZERO);
+        assert_eq!(offers[0].unsure_since, expected, "{name}");
+        shard.settle(id, failed("busy"), S(3));
+        assert_eq!(shard.is_sure(), expected.is_none(), "{name}: nobody has looked");
+        offered(&mut shard, S(4));
+        shard.settle(id, stored(2, true), S(4));
+        assert!(shard.is_sure(), "{name}");
+    }
+}
+
+#[test]
+fn an_owner_whose_catalog_may_be_stale_is_sure_when_all_its_databases_were_looked_at() {
+    let (one, two, three) = (test_id(1), test_id(2), test_id(3));
+    let mut shard = Shard::default();
+    assert!(shard.is_sure(), "there was no catalog that could be stale");
+    let all = [one, two, three].map(|id| recalled(id, 1)).into();
+    shard.recall(all, Some(Hour::of(Timestamp::UNIX_EPOCH)));
+    assert!(!shard.is_sure(), "no scan");
+    see(&mut shard, &[(one, digest(1)), (two, digest(2))], &[], S(1));
+    assert!(!shard.is_sure(), "one was not seen, and one has changed");
+    offered(&mut shard, S(1));
+    shard.settle(two, stored(2, true), S(1));
+    assert!(!shard.is_sure(), "one was not seen");
+    see(&mut shard, &[(three, digest(1))], &[], S(2));
+    assert!(shard.is_sure());
+}
+
+#[test]
 fn a_failure_is_retried_every_cycle_and_keeps_its_exposure() {
     let mut shard = Shard::default();
     let id = test_id(1);

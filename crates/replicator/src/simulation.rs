@@ -109,13 +109,8 @@ impl Owner {
     }
 
     /// To read its catalog with.
-    pub fn seat(&self) -> Chair {
+    pub fn chair(&self) -> Chair {
         Chair(Arc::clone(&self.seat))
-    }
-
-    /// Nothing new begins.
-    pub fn retire(&mut self) {
-        self.seat.retire.cancel();
     }
 
     /// Takes in what the catalog says.
@@ -129,7 +124,8 @@ impl Owner {
     /// When nothing of it is in flight: the epoch of the catalog that says all there is, if one does.
     pub fn quiet(&self) -> Option<Option<Epoch>> {
         let is_quiet = !self.is_tending && self.shard.in_flight() == 0;
-        is_quiet.then(|| self.last_word.filter(|_| self.shard.untold().changes == 0))
+        let says_all = self.shard.is_sure() && self.shard.untold().changes == 0;
+        is_quiet.then(|| self.last_word.filter(|_| says_all))
     }
 
     /// Takes in what a scan saw, and offers what is to be backed up.
@@ -192,7 +188,8 @@ impl Owner {
         let gone = self.shard.untold_absences(time);
         self.is_tending = true;
         let (key, epoch) = (self.seat.shard.clone(), self.seat.grant.epoch);
-        Some(Work(Job { key, epoch, due, changes, gone }))
+        let is_sure = self.shard.is_sure();
+        Some(Work(Job { key, epoch, due, is_sure, changes, gone }))
     }
 
     /// What came of it; `None`: it failed, or was given up. Gives the number of databases that turned out to be lost.
@@ -268,6 +265,44 @@ pub enum Asked {
 #[derive(Debug, Clone)]
 pub struct Chair(Arc<Seat>);
 
+impl Chair {
+    /// Of which shard.
+    pub fn shard(&self) -> &ShardKey {
+        &self.0.shard
+    }
+
+    /// Under which epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.0.grant.epoch
+    }
+
+    /// Nothing new begins.
+    pub fn retire(&self) {
+        self.0.retire.cancel();
+    }
+
+    /// Whether nothing new begins.
+    pub fn is_retired(&self) -> bool {
+        self.0.retire.is_cancelled()
+    }
+
+    /// Waits until nothing new begins.
+    pub async fn retired(&self) {
+        self.0.retire.cancelled().await;
+    }
+
+    /// What is in flight is given up.
+    pub fn abort(&self) {
+        self.0.retire.cancel();
+        self.0.abort.cancel();
+    }
+
+    /// Waits until what is in flight is to be given up.
+    pub async fn aborted(&self) {
+        self.0.abort.cancelled().await;
+    }
+}
+
 /// How much a catalog is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trusted {
@@ -310,9 +345,14 @@ impl Offered {
 pub struct Outcome(shard::Outcome);
 
 impl Outcome {
-    /// Not tried, or given up.
+    /// Not tried.
     pub fn deferred() -> Self {
         Self(shard::Outcome::Deferred)
+    }
+
+    /// Given up on the way.
+    pub fn given_up() -> Self {
+        Self(shard::Outcome::GivenUp)
     }
 
     /// The file is gone.
@@ -341,7 +381,8 @@ impl Outcome {
         match &self.0 {
             shard::Outcome::Stored { .. } => "stored",
             shard::Outcome::Unchanged { .. } => "unchanged",
-            shard::Outcome::Failed(failure) => failure.kind,
+            shard::Outcome::Failed(failure) | shard::Outcome::Doubtful(failure) => failure.kind,
+            shard::Outcome::GivenUp => "given up",
             shard::Outcome::Vanished => "vanished",
             shard::Outcome::Deferred => "deferred",
         }
@@ -408,7 +449,7 @@ pub async fn send(
 /// The queue of uploads of a node.
 #[derive(Debug)]
 pub struct Queue {
-    dispatcher: Dispatcher<ShardKey>,
+    dispatcher: Dispatcher<Chair>,
     budget: PutBudget,
 }
 
@@ -416,9 +457,9 @@ pub struct Queue {
 #[derive(Debug)]
 pub enum Turn {
     /// Begin this upload.
-    Begin(Slot, ShardKey, Offered),
+    Begin(Slot, Chair, Offered),
     /// It is not tried now.
-    Defer(ShardKey, u32),
+    Defer(Chair, u32),
     /// Nothing until something ends or is offered.
     Nothing,
 }
@@ -435,8 +476,8 @@ impl Queue {
     }
 
     /// Takes a database to be backed up.
-    pub fn offer(&mut self, shard: ShardKey, offered: Offered) {
-        self.dispatcher.offer(shard, offered.0);
+    pub fn offer(&mut self, chair: Chair, offered: Offered) {
+        self.dispatcher.offer(chair, offered.0);
     }
 
     /// A cycle begins.
@@ -447,8 +488,8 @@ impl Queue {
     /// What is to be done next. To be asked until there is nothing.
     pub fn next_turn(&mut self) -> Turn {
         match self.dispatcher.next(&self.budget) {
-            Next::Begin(ticket, shard, offer) => Turn::Begin(Slot(ticket), shard, Offered(offer)),
-            Next::Defer(shard, id) => Turn::Defer(shard, id.test_number()),
+            Next::Begin(ticket, chair, offer) => Turn::Begin(Slot(ticket), chair, Offered(offer)),
+            Next::Defer(chair, id) => Turn::Defer(chair, id.test_number()),
             Next::Wait(_) | Next::Nothing => Turn::Nothing,
         }
     }
@@ -460,7 +501,7 @@ impl Queue {
 
     /// Takes out what waits of a shard.
     pub fn withdraw(&mut self, shard: &ShardKey) -> Vec<u32> {
-        let mut out: Vec<_> = self.dispatcher.withdraw(|owner| owner == shard);
+        let mut out: Vec<_> = self.dispatcher.withdraw(|chair| chair.0.shard == *shard);
         out.sort_by_key(|(_, id)| id.test_number());
         out.into_iter().map(|(_, id)| id.test_number()).collect()
     }

@@ -41,6 +41,8 @@ pub(crate) struct Job {
     /// Of its owner.
     pub(crate) epoch: Epoch,
     pub(crate) due: Due,
+    /// The bucket has nothing that the owner does not know.
+    pub(crate) is_sure: bool,
     pub(crate) changes: Vec<Change>,
     /// Databases that are gone, and since when.
     pub(crate) gone: HashMap<Identity, Timestamp>,
@@ -107,7 +109,7 @@ impl Tender {
     /// Does what is due. When the future is dropped, what it has not done is done by the next one.
     pub(crate) async fn tend(&self, job: Job, is_final: bool) -> Result<Tended, TendError> {
         let store = &*self.store;
-        let author = self.author(Some(job.epoch), is_final);
+        let author = self.author(Some(job.epoch), is_final && job.is_sure);
         let mut opened = catalogs::open(store, &job.key, &author).await?;
         let mut edits: Vec<_> = job.changes.into_iter().map(Edit::Change).collect();
         apply(&mut opened.catalog, &edits);

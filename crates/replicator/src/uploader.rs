@@ -263,7 +263,7 @@ impl Upload {
         let attempt = self.workshop.back_up(id, owner.epoch(), last, unsure_since);
         let attempt = AssertUnwindSafe(attempt).catch_unwind();
         // Whether a request that is given up was made, nobody knows.
-        let given_up = Attempt { outcome: Outcome::Deferred, sent: true };
+        let given_up = Attempt { outcome: Outcome::GivenUp, sent: true };
         let Attempt { outcome, sent } = tokio::select! {
             biased;
             () = owner.seat().abort.cancelled() => given_up,
@@ -277,14 +277,16 @@ impl Upload {
                 }
                 Err(_) => {
                     let reason = "the upload panicked, which is a bug, please report it".to_owned();
-                    let outcome = Outcome::Failed(Failure { kind: "panic", reason });
+                    let outcome = Outcome::Doubtful(Failure { kind: "panic", reason });
                     Attempt { outcome, sent: true }
                 }
             },
         };
         let ended = Ended::of(&outcome, sent);
         match &outcome {
-            Outcome::Failed(failure) => counters.failed(failure, ended.is_the_stores_failure()),
+            Outcome::Failed(failure) | Outcome::Doubtful(failure) => {
+                counters.failed(failure, ended.is_the_stores_failure());
+            }
             Outcome::Unchanged { .. } => counters.unchanged(),
             _ => {}
         }

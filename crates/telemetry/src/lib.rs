@@ -19,5 +19,5 @@ mod samples;
 pub mod text;
 
 pub use histogram::{Histogram, Reading};
-pub use otlp::{Exporter, OtlpError, Service};
+pub use otlp::{Exporter, Otlp, OtlpError, Service};
 pub use samples::{Sample, Samples, Source, Value};

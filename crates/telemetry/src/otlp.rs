@@ -59,7 +59,7 @@ pub struct Exporter(SdkMeterProvider);
 
 /// What the environment says, where it says that there is something to do.
 #[derive(Debug, PartialEq, Eq)]
-struct Wanted {
+pub struct Otlp {
     protocol: Protocol,
     is_https: bool,
     timeout: Duration,
@@ -84,8 +84,44 @@ const NOT_HERE: [&str; 8] = [
     "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
 ];
 
-impl Wanted {
-    /// `None`: nothing is to be exported.
+impl Otlp {
+    /// What the environment says. `None`: nothing is to be exported.
+    ///
+    /// # Errors
+    /// When it says something that cannot be done.
+    pub fn wanted() -> Result<Option<Self>, OtlpError> {
+        Self::by(|name| std::env::var(name).ok())
+    }
+
+    /// Begins to export. To be called within the runtime.
+    ///
+    /// # Errors
+    /// When the environment says something that cannot be done.
+    pub fn start(
+        self,
+        service: &Service,
+        source: Arc<dyn Source>,
+        histograms: &[&Histogram],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Exporter, OtlpError> {
+        let provider = SdkMeterProvider::builder()
+            .with_resource(resource(service))
+            .with_periodic_exporter(self.exporter()?)
+            .build();
+        let scope = InstrumentationScope::builder("ultrasimple").with_version(service.version);
+        let meter = provider.meter_with_scope(scope.build());
+        let moment = Arc::new(Moment { source, clock, last: Mutex::default() });
+        for instrument in catalogue::all() {
+            observe(&meter, instrument, &moment);
+        }
+        for histogram in histograms {
+            let Instrument { name, unit, meaning, .. } = *histogram.instrument();
+            let twin = meter.f64_histogram(name).with_unit(unit).with_description(meaning);
+            histogram.twin(twin.with_boundaries(histogram.bounds().to_vec()).build());
+        }
+        Ok(Exporter(provider))
+    }
+
     fn by(variable: impl Fn(&'static str) -> Option<String>) -> Result<Option<Self>, OtlpError> {
         let variable = |name| variable(name).filter(|value| !value.trim().is_empty());
         let first = |names: [&'static str; 2]| {
@@ -162,35 +198,6 @@ impl Wanted {
 }
 
 impl Exporter {
-    /// Begins to export, if the environment says where to. To be called within the runtime.
-    ///
-    /// # Errors
-    /// When the environment says something that cannot be done.
-    pub fn start(
-        service: &Service,
-        source: Arc<dyn Source>,
-        histograms: &[&Histogram],
-        clock: Arc<dyn Clock>,
-    ) -> Result<Option<Self>, OtlpError> {
-        let Some(wanted) = Wanted::by(|name| std::env::var(name).ok())? else { return Ok(None) };
-        let provider = SdkMeterProvider::builder()
-            .with_resource(resource(service))
-            .with_periodic_exporter(wanted.exporter()?)
-            .build();
-        let scope = InstrumentationScope::builder("ultrasimple").with_version(service.version);
-        let meter = provider.meter_with_scope(scope.build());
-        let moment = Arc::new(Moment { source, clock, last: Mutex::default() });
-        for instrument in catalogue::all() {
-            observe(&meter, instrument, &moment);
-        }
-        for histogram in histograms {
-            let Instrument { name, unit, meaning, .. } = *histogram.instrument();
-            let twin = meter.f64_histogram(name).with_unit(unit).with_description(meaning);
-            histogram.twin(twin.with_boundaries(histogram.bounds().to_vec()).build());
-        }
-        Ok(Some(Self(provider)))
-    }
-
     /// Sends what there is once more, and ends.
     ///
     /// # Errors
@@ -274,12 +281,12 @@ fn observe(meter: &Meter, instrument: &'static Instrument, moment: &Arc<Moment>)
 mod tests {
     use super::*;
 
-    fn by(words: &[(&str, &str)]) -> Result<Option<Wanted>, String> {
+    fn by(words: &[(&str, &str)]) -> Result<Option<Otlp>, String> {
         let find = |name| {
             let word = words.iter().find(|(known, _)| *known == name);
             word.map(|(_, value)| (*value).to_owned())
         };
-        Wanted::by(find).map_err(|error| error.to_string())
+        Otlp::by(find).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -297,7 +304,7 @@ mod tests {
 
     #[test]
     fn the_variables_say_how() {
-        let http = Wanted { protocol: Protocol::HttpBinary, is_https: false, timeout: TIMEOUT };
+        let http = Otlp { protocol: Protocol::HttpBinary, is_https: false, timeout: TIMEOUT };
         assert_eq!(by(&[(ENDPOINT, "http://c:4318")]), Ok(Some(http)));
         let said = [
             (METRICS_ENDPOINT, "https://c:4317"),
@@ -308,7 +315,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "none"),
         ];
         let timeout = Duration::from_millis(1_500);
-        let grpc = Wanted { protocol: Protocol::Grpc, is_https: true, timeout };
+        let grpc = Otlp { protocol: Protocol::Grpc, is_https: true, timeout };
         assert_eq!(by(&said), Ok(Some(grpc)));
     }
 

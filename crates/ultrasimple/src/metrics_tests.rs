@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
+use ultrasimple_core::config::{RawSettings, Settings};
 use ultrasimple_core::{Clock, SystemClock};
 use ultrasimple_replicator::{ReplicatorBuilder, Witness};
 use ultrasimple_store::{CountedStore, DirectoryStore, Store};
@@ -13,6 +14,7 @@ use ultrasimple_telemetry::text::{Format, encode};
 use ultrasimple_telemetry::{Source, Value};
 
 use super::*;
+use crate::load;
 use crate::observed::Observed;
 
 /// The time, and more.
@@ -66,8 +68,11 @@ async fn scenario(is_in_fleet: bool, later: Duration) -> Samples {
     controls.trust_until(clock.monotonic() + later + Duration::from_secs(8));
     let lease = is_in_fleet.then(|| membership.lease().clone());
     clock.0.fetch_add(later.as_secs(), Ordering::Relaxed);
-    let (node, interval) = ("n".parse().unwrap(), Duration::from_secs(15));
-    let observed = Observed::new(node, Arc::new(replicator), lease, interval, clock, distributions);
+    let raw = RawSettings::from_variables([("ULTRASIMPLE_BUCKET".into(), "backups".into())]);
+    let settings = Settings::check(&raw, &load::context().unwrap()).unwrap();
+    let bucket = "backups".to_owned();
+    let observed =
+        Observed::new(&settings, bucket, Arc::new(replicator), lease, clock, distributions);
     observed.samples()
 }
 

@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
 use ultrasimple_cluster::Lease;
+use ultrasimple_core::config::Settings;
 use ultrasimple_core::{Clock, NodeName};
 use ultrasimple_replicator::{Replicator, ShardStatus, Statistics};
 use ultrasimple_telemetry::text::{self, Format};
-use ultrasimple_telemetry::{Exporter, OtlpError, Samples, Service, Source};
+use ultrasimple_telemetry::{Exporter, Otlp, OtlpError, Samples, Service, Source};
 
 use crate::http::Told;
 use crate::metrics::{Distributions, Figures};
@@ -23,6 +24,7 @@ const SLACK: Duration = Duration::from_mins(1);
 /// A node that runs.
 pub(crate) struct Observed {
     node: NodeName,
+    bucket: String,
     replicator: Arc<Replicator>,
     /// Of a node of a fleet.
     lease: Option<Lease>,
@@ -39,6 +41,8 @@ pub(crate) struct Observed {
 struct NodeStatus {
     node: NodeName,
     version: &'static str,
+    /// Where its backups go.
+    bucket: String,
     /// How much longer its lease may be acted upon; `null` without etcd.
     lease_seconds: Option<f64>,
     trusted: bool,
@@ -52,29 +56,30 @@ struct NodeStatus {
 
 impl Observed {
     pub(crate) fn new(
-        node: NodeName,
+        settings: &Settings,
+        bucket: String,
         replicator: Arc<Replicator>,
         lease: Option<Lease>,
-        interval: Duration,
         clock: Arc<dyn Clock>,
         distributions: Arc<Distributions>,
     ) -> Self {
-        let since = clock.monotonic();
-        Self { node, replicator, lease, interval, clock, distributions, since }
+        let (since, interval) = (clock.monotonic(), settings.scan.interval);
+        let node = settings.node.node.clone();
+        Self { node, bucket, replicator, lease, interval, clock, distributions, since }
     }
 
-    /// Begins to push its numbers to a collector, if the environment says where to.
+    /// Begins to push its numbers to a collector.
     ///
     /// # Errors
     /// When the environment says something that cannot be done.
-    pub(crate) fn export(self: &Arc<Self>) -> Result<Option<Exporter>, OtlpError> {
+    pub(crate) fn export(self: &Arc<Self>, otlp: Otlp) -> Result<Exporter, OtlpError> {
         let service = Service {
             name: "ultrasimple",
             version: env!("CARGO_PKG_VERSION"),
             node: self.node.to_string(),
         };
         let (source, clock) = (Arc::clone(self) as Arc<dyn Source>, Arc::clone(&self.clock));
-        Exporter::start(&service, source, &self.distributions.all(), clock)
+        otlp.start(&service, source, &self.distributions.all(), clock)
     }
 
     async fn ask(&self) -> Result<Vec<ShardStatus>, String> {
@@ -104,6 +109,7 @@ impl Told for Observed {
         let status = NodeStatus {
             node: self.node.clone(),
             version: env!("CARGO_PKG_VERSION"),
+            bucket: self.bucket.clone(),
             lease_seconds: self.lease.as_ref().map(|lease| lease.remaining().as_secs_f64()),
             trusted: self.is_trusted(),
             shards: shards.len(),

@@ -12,11 +12,12 @@ use ultrasimple_command_line::secrets;
 use ultrasimple_core::config::{HttpSettings, RunMode, Settings};
 use ultrasimple_core::{Clock, SystemClock};
 use ultrasimple_replicator::{CycleReport, Replicator, ReplicatorOptions};
+use ultrasimple_telemetry::Otlp;
 
 use crate::http::{self, Server, Token};
 use crate::metrics::Distributions;
 use crate::observed::Observed;
-use crate::{scratch, signals, store};
+use crate::{fleet, scratch, signals, store};
 
 /// How long the last numbers may take on their way to the collector.
 const LAST_EXPORT: Duration = Duration::from_secs(5);
@@ -35,8 +36,9 @@ pub(crate) enum Outcome {
 /// # Errors
 /// When it could not start, or could not go on.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
-    not_yet(&settings)?;
     let cancel = signals::cancellation()?;
+    let otlp = Otlp::wanted().context("cannot start")?;
+    let otlp = otlp.filter(|_| settings.run != RunMode::DryRun);
     // Takes what others may have, before anything is asked of the store.
     let door = door(&settings.http).await?;
     scratch::prepare(&settings.upload.scratch)?;
@@ -50,16 +52,26 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
         () = cancel.cancelled() => bail!("stopped before the store was open"),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let replicator = Replicator::new(options(&settings), store, Arc::clone(&clock));
+    let replicator = Replicator::new(options(&settings), Arc::clone(&store), Arc::clone(&clock));
     let distributions = Arc::new(Distributions::default());
-    let replicator =
+    let mut replicator =
         replicator.context("cannot start")?.watched_by(Arc::clone(&distributions) as _);
+    let mut lease = None;
+    if let Some(fleet) = settings.fleet.as_ref().filter(|_| settings.run == RunMode::Forever) {
+        let served = server.as_ref().map(Server::address);
+        let membership = tokio::select! {
+            joined = fleet::join(&settings, fleet, &store, served, &clock) => joined?,
+            () = cancel.cancelled() => bail!("stopped before the fleet was joined"),
+        };
+        lease = Some(membership.lease().clone());
+        replicator = replicator.in_fleet(membership);
+    }
     let replicator = Arc::new(replicator);
-    let (node, interval) = (settings.node.node.clone(), settings.scan.interval);
+    let bucket = store.location().to_owned();
     let observed =
-        Observed::new(node, Arc::clone(&replicator), None, interval, clock, distributions);
+        Observed::new(&settings, bucket, Arc::clone(&replicator), lease, clock, distributions);
     let observed = Arc::new(observed);
-    let exporter = observed.export().context("cannot start")?;
+    let exporter = otlp.map(|otlp| observed.export(otlp)).transpose().context("cannot start")?;
     if let Some(server) = &server {
         server.tell_of(observed);
     }
@@ -87,14 +99,6 @@ async fn act(
         RunMode::Once => Ok(outcome(&replicator.run_once(cancel).await?)),
         RunMode::DryRun => dry_run(replicator, cancel).await,
     }
-}
-
-/// R12: what can be set, but has no effect yet.
-fn not_yet(settings: &Settings) -> anyhow::Result<()> {
-    if settings.fleet.is_some() && settings.run != RunMode::DryRun {
-        bail!("-etcd: this build cannot do that yet");
-    }
-    Ok(())
 }
 
 /// Prints one line for each database.

@@ -42,8 +42,33 @@ pub(crate) struct Done {
 }
 
 pub(crate) enum PutError {
+    /// Certainly nothing was written, and nothing was learned.
     Failed(Failure),
+    /// It may have been written, or something else stands under the key.
+    Doubtful(Failure),
     Fenced(Box<Footer>),
+}
+
+impl PutError {
+    /// After a write that found something else there.
+    fn doubtful(self) -> Self {
+        match self {
+            Self::Failed(failure) => Self::Doubtful(failure),
+            other => other,
+        }
+    }
+}
+
+/// Whether nothing can have been written.
+fn is_certain(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::SlowDown(_)
+            | StoreError::Unavailable(_)
+            | StoreError::Denied(_)
+            | StoreError::Invalid(_)
+            | StoreError::BodyFailed(_)
+    )
 }
 
 /// What is under the key, if it is a backup.
@@ -116,16 +141,19 @@ impl Put<'_> {
                     return Ok(Done { backup, sent_bytes: bytes });
                 }
                 Err(StoreError::ConditionFailed) if !is_last => {}
-                Err(error) => return Err(PutError::Failed(store_failure(&error))),
+                Err(error) if !is_last && is_certain(&error) => {
+                    return Err(PutError::Failed(store_failure(&error)));
+                }
+                Err(error) => return Err(PutError::Doubtful(store_failure(&error))),
             }
-            condition = match self.resolve(&ours).await? {
+            condition = match self.resolve(&ours).await.map_err(PutError::doubtful)? {
                 Resolved::Adopt(backup) => return Ok(Done { backup, sent_bytes: 0 }),
                 Resolved::Overwrite(etag) if able.put_if_matches => Condition::Matches(etag),
                 Resolved::Overwrite(_) => Condition::Always,
                 Resolved::Absent => Condition::Absent,
             };
         }
-        Err(PutError::Failed(store_failure(&StoreError::ConditionFailed)))
+        Err(PutError::Doubtful(store_failure(&StoreError::ConditionFailed)))
     }
 
     async fn send(

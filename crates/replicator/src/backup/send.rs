@@ -98,6 +98,9 @@ impl Sending<'_> {
             Err(PutError::Failed(failure)) => {
                 return Ok(Attempt { outcome: Outcome::Failed(failure), sent: true });
             }
+            Err(PutError::Doubtful(failure)) => {
+                return Ok(Attempt { outcome: Outcome::Doubtful(failure), sent: true });
+            }
             Err(PutError::Fenced(footer)) => return Err(Stop::Fenced(*footer)),
         };
         let at = clock.monotonic();

@@ -1,0 +1,135 @@
+//! A node's way to the simulated bucket: each call is a message there and one back.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use ultrasimple_core::{ObjectKey, Timestamp};
+use ultrasimple_store::{
+    Body, ByteRange, Capabilities, Condition, ListedObject, Object, ObjectInfo, RequestCounts,
+    Store, StoreError, Stored,
+};
+
+use crate::Sabotage;
+use crate::bucket::{Reply, Request, tag};
+use crate::kernel::{Kernel, Process};
+
+/// See the module.
+pub(crate) struct SimulatedStore {
+    kernel: Arc<Kernel>,
+    process: Process,
+    sabotage: Option<Sabotage>,
+}
+
+impl SimulatedStore {
+    pub(crate) fn new(kernel: Arc<Kernel>, process: Process, sabotage: Option<Sabotage>) -> Self {
+        Self { kernel, process, sabotage }
+    }
+
+    async fn ask(&self, request: Request) -> Reply {
+        self.kernel.ask(self.process, request).await
+    }
+}
+
+impl fmt::Debug for SimulatedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimulatedStore").field("process", &self.process).finish_non_exhaustive()
+    }
+}
+
+fn confused<T>() -> Result<T, StoreError> {
+    Err(StoreError::Untrustworthy("the simulation gave another request's reply".to_owned()))
+}
+
+#[async_trait]
+impl Store for SimulatedStore {
+    fn location(&self) -> &'static str {
+        "simulated"
+    }
+
+    fn max_key_bytes(&self) -> usize {
+        1_024
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { put_if_absent: true, put_if_matches: true }
+    }
+
+    fn requests(&self) -> RequestCounts {
+        RequestCounts::default()
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        body: Body,
+        condition: Condition,
+    ) -> Result<Stored, StoreError> {
+        let Body::Bytes(bytes) = body else {
+            return Err(StoreError::Invalid("nothing is streamed here".to_owned()));
+        };
+        let condition = match self.sabotage {
+            Some(Sabotage::NoConditions | Sabotage::EndlessTrust) => Condition::Always,
+            _ => condition,
+        };
+        let (etag, size) = (tag(&bytes), bytes.len() as u64);
+        match self.ask(Request::Put { key: key.clone(), bytes, condition }).await {
+            Reply::Put(Err(StoreError::UnknownOutcome(_)))
+                if self.sabotage == Some(Sabotage::UnknownIsStored) =>
+            {
+                Ok(Stored { etag, size })
+            }
+            Reply::Put(stored) => stored,
+            _ => confused(),
+        }
+    }
+
+    async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError> {
+        match self.ask(Request::Get { key: key.clone(), range }).await {
+            Reply::Get(found) => Ok(found?.map(|(info, bytes)| {
+                let chunks: [Result<Bytes, StoreError>; 1] = [Ok(bytes)];
+                Object { info, body: stream::iter(chunks).boxed() }
+            })),
+            _ => confused(),
+        }
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectInfo>, StoreError> {
+        match self.ask(Request::Head { key: key.clone() }).await {
+            Reply::Head(found) => found,
+            _ => confused(),
+        }
+    }
+
+    fn list(
+        &self,
+        prefix: &str,
+        start_after: Option<&str>,
+    ) -> BoxStream<'_, Result<ListedObject, StoreError>> {
+        let (prefix, start_after) = (prefix.to_owned(), start_after.map(str::to_owned));
+        let page = async move {
+            match self.ask(Request::List { prefix, start_after }).await {
+                Reply::List(listed) => listed.map(|all| stream::iter(all.into_iter().map(Ok))),
+                _ => confused(),
+            }
+        };
+        stream::once(page).try_flatten().boxed()
+    }
+
+    async fn delete(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
+        match self.ask(Request::Delete { keys: keys.to_vec() }).await {
+            Reply::Delete(failed) => failed,
+            _ => confused(),
+        }
+    }
+
+    async fn time(&self) -> Result<Timestamp, StoreError> {
+        match self.ask(Request::Time).await {
+            Reply::Time(time) => time,
+            _ => confused(),
+        }
+    }
+}
