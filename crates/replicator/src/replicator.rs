@@ -24,6 +24,7 @@ use crate::roster::Stage;
 use crate::scanner::Scanned;
 use crate::statistics::{Counters, CycleReport, Statistics};
 use crate::tree::{Plan, ScanNews, Tree, tell};
+use crate::witness::Witness;
 use crate::{CycleError, RunError, StartError, epoch, heap};
 
 /// How long a capture waits for a lock, and for a file that has just changed to settle.
@@ -207,6 +208,13 @@ impl Replicator {
     /// Until when it may act as a node of its fleet. `None` where it is in none.
     pub fn lease(&self) -> Option<Lease> {
         self.membership().map(|membership| membership.lease().clone())
+    }
+
+    /// Has somebody told what takes how long. The first one stays.
+    #[must_use]
+    pub fn watched_by(self, witness: Arc<dyn Witness>) -> Self {
+        self.counters.tell(witness);
+        self
     }
 
     /// The shards of this node, as they are now. None while it does not run.
@@ -402,8 +410,10 @@ impl Replicator {
     ) -> Result<CycleReport, CycleError> {
         let Begun { start, scan, databases, changed, problems } = begun;
         let glance = tree.glance().await?;
-        self.counters.at_glance(glance);
+        self.counters.at_glance(glance, self.clock.monotonic());
         let now = self.statistics();
+        let took = self.clock.monotonic().saturating_sub(start);
+        self.counters.cycled(took);
         let report = CycleReport {
             databases,
             changed,
@@ -414,7 +424,7 @@ impl Replicator {
             bytes: now.bytes_uploaded - since_last.bytes_uploaded,
             max_exposure: glance.exposure,
             scan,
-            took: self.clock.monotonic().saturating_sub(start),
+            took,
             problems,
         };
         *since_last = now;

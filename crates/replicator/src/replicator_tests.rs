@@ -8,6 +8,8 @@ mod fleet;
 mod keeping;
 #[path = "replicator_tests/mending.rs"]
 mod mending;
+#[path = "replicator_tests/telling.rs"]
+mod telling;
 #[path = "replicator_tests/world.rs"]
 mod world;
 

@@ -359,6 +359,7 @@ async fn a_node_that_wakes_up_late_is_fenced_and_says_so() {
         }
         other => panic!("{other:?}"),
     }
+    assert_eq!(first.session.replicator.statistics().fences, 1);
     assert_eq!(world.restored("t0"), commits, "R5");
     // Nor does it get its catalog through, once the other has written one.
     let last_words = second.release(&[0, 1, 2, 3]).await;
@@ -380,6 +381,7 @@ async fn a_node_that_wakes_up_late_is_fenced_and_says_so() {
             other => panic!("{other:?}"),
         }
     }
+    assert!(first.session.replicator.statistics().fences > 1, "the catalog's");
     assert_eq!(world.restored("t0"), commits, "R5");
 }
 
