@@ -2,11 +2,12 @@
 
 use anyhow::{Context, Result};
 use futures::TryStreamExt as _;
-use ultrasimple_core::{Catalog, ObjectKey, ShardKey};
+use ultrasimple_core::{BackupKey, Catalog, ObjectKey, ShardKey, object};
 use ultrasimple_store::{Body, ByteRange, Condition, S3Options, S3Store, Store as _};
+use ultrasimple_testkit::bank;
 use ultrasimple_testkit::seaweed::{ADMIN, SeaweedFs};
 
-use crate::check::Listing;
+use crate::check::{Listing, Violation};
 use crate::stage::BUCKET;
 
 /// What is in the name of an object that only its lack of a footer tells from a backup.
@@ -57,6 +58,24 @@ impl Bucket {
         let found = self.0.get(&ObjectKey::new(key)?, ByteRange::Full).await?;
         let object = found.with_context(|| format!("{key} is gone"))?;
         Ok(object.bytes(u64::MAX).await?.to_vec())
+    }
+
+    /// Reads every stored hour back and proves its bank. Gives how many there are, and what is wrong.
+    pub(crate) async fn prove(&self, listing: &Listing) -> Result<(usize, Vec<Violation>)> {
+        let is_backup =
+            |key: &&String| BackupKey::parse(key).is_some() && !key.starts_with(LIKE_OURS);
+        let (mut proved, mut wrong) = (0, Vec::new());
+        for key in listing.keys().filter(is_backup) {
+            let mut image = Vec::new();
+            let object = self.get(key).await?;
+            let decoded = object::decode(object.as_slice(), &mut image);
+            let held = decoded.map_err(|error| error.to_string());
+            match held.and_then(|_| bank::verify_image(&image)) {
+                Ok(_) => proved += 1,
+                Err(why) => wrong.push(Violation::new("R2", format!("{key}: {why}"))),
+            }
+        }
+        Ok((proved, wrong))
     }
 
     /// All catalogs of this listing.

@@ -5,15 +5,20 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::task::block_in_place;
 use ultrasimple_core::{Clock as _, SystemClock};
+use ultrasimple_testkit::etcd;
 use ultrasimple_testkit::fault_proxy::{Fault as Answer, Rule};
 use ultrasimple_testkit::link::Mode;
 
 use crate::node::Node;
 use crate::schedule::{Fault, Way};
 use crate::stage::{MEMBERS, Stage};
+use crate::watcher::PREFIX;
 
 /// A node with databases that change sends something within this.
 const WRITES_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often it is tried to undo a drain: more than a new leader of etcd takes.
+const UNDRAIN_TRIES: u32 = 10;
 
 /// What a fault needs to know when it is mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +39,13 @@ pub(crate) async fn begin(stage: &mut Stage, fault: Fault) -> Result<Begun> {
         Fault::Leave { node } => stage.node(node)?.leave(),
         Fault::Capacity { node, percent } => {
             restart(stage.node(node)?, percent).await?;
+        }
+        Fault::Drain { node } => {
+            let (key, since) = (drain_key(stage, node)?, SystemClock.now().to_string());
+            let value = format!("{{\"since\":\"{since}\"}}");
+            if !block_in_place(|| any(stage, |port| etcd::put(port, &key, &value))) {
+                return Ok(Begun::Not);
+            }
         }
         // Made of others.
         Fault::RollingRestart => {}
@@ -93,9 +105,7 @@ pub(crate) async fn begin(stage: &mut Stage, fault: Fault) -> Result<Begun> {
         Fault::MemberRestarted { member } => block_in_place(|| stage.etcd.stop(member))?,
         Fault::ScratchFull { node } => stage.node(node)?.fill_scratch(),
         Fault::ClockTurned { node, seconds } => {
-            if let Some(clock) = &stage.node(node)?.clock {
-                clock.turn(seconds)?;
-            }
+            stage.node(node)?.turn_clock(seconds)?;
         }
     }
     Ok(Begun::AsSaid)
@@ -112,6 +122,7 @@ pub(crate) async fn end(stage: &mut Stage, fault: Fault, begun: Begun) -> Result
             strange = node.has_ended().await;
             node.start()?;
         }
+        (Fault::Drain { node }, _) => undrain(stage, node).await?,
         (Fault::Capacity { node, .. }, _) => strange = restart(stage.node(node)?, 100).await?,
         (Fault::EtcdCut { node, .. } | Fault::EtcdSlow { node, .. }, _) => {
             set_etcd(stage.node(node)?, Mode::Pass);
@@ -151,14 +162,33 @@ pub(crate) async fn end(stage: &mut Stage, fault: Fault, begun: Begun) -> Result
         }
         (Fault::MemberRestarted { member }, _) => stage.etcd.restart(member)?,
         (Fault::ScratchFull { node }, _) => stage.node(node)?.free_scratch(),
-        (Fault::ClockTurned { node, .. }, _) => {
-            if let Some(clock) = &stage.node(node)?.clock {
-                clock.turn(0)?;
-            }
-        }
+        (Fault::ClockTurned { node, .. }, _) => stage.node(node)?.turn_clock(0)?,
         (Fault::RollingRestart, _) | (_, Begun::Not | Begun::AsSaid) => {}
     }
     Ok(strange)
+}
+
+fn drain_key(stage: &mut Stage, node: usize) -> Result<String> {
+    Ok(format!("{PREFIX}drains/{}", stage.node(node)?.name))
+}
+
+/// Lets a node own shards again, as soon as etcd has a majority.
+pub(crate) async fn undrain(stage: &mut Stage, node: usize) -> Result<()> {
+    let key = drain_key(stage, node)?;
+    for _ in 0..UNDRAIN_TRIES {
+        if block_in_place(|| any(stage, |port| etcd::delete(port, &key))) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Once more when all is healed.
+    Ok(())
+}
+
+/// Whether one of etcd's members does it.
+fn any(stage: &Stage, ask: impl Fn(u16) -> Result<()>) -> bool {
+    let mut ports = (0..MEMBERS).filter_map(|member| Some(stage.etcd.ports(member).ok()?.client));
+    ports.any(|port| ask(port).is_ok())
 }
 
 async fn answer_again(node: &mut Node) -> Result<()> {

@@ -21,10 +21,12 @@ mod node;
 mod operator;
 mod random;
 mod report;
+mod restore;
 mod run;
 mod schedule;
 mod stage;
 mod tenants;
+mod timeline;
 mod versions;
 mod watcher;
 

@@ -38,6 +38,8 @@ pub(crate) struct Common {
     pub(crate) lease: Duration,
     pub(crate) interval: Duration,
     pub(crate) shards: u32,
+    /// By how many seconds the clocks of all nodes are turned: the hour is to turn while things break.
+    pub(crate) turned: i64,
     /// As if the store ignored conditions, and with the operator's leave: the fence is down.
     pub(crate) unfenced: bool,
 }
@@ -90,8 +92,9 @@ impl Node {
         let scratch = own.join("scratch");
         std::fs::create_dir_all(&scratch).with_context(|| format!("create {}", own.display()))?;
         let clock = TurnedClock::new(&own).inspect_err(|error| eprintln!("no clock: {error:#}"));
+        let clock = clock.ok();
         let mount = Mount::tmpfs(&scratch, SCRATCH_BYTES);
-        Ok(Self {
+        let node = Self {
             name,
             common: common.clone(),
             http,
@@ -102,13 +105,15 @@ impl Node {
             etcd,
             store,
             answers,
-            clock: clock.ok(),
+            clock,
             scratch,
             mount,
             capacity_percent: 100,
             ends: Vec::new(),
             starts: 0,
-        })
+        };
+        node.turn_clock(0)?;
+        Ok(node)
     }
 
     /// Where it writes its log.
@@ -117,7 +122,8 @@ impl Node {
     }
 
     fn command(&self) -> Command {
-        let Common { program, folder, bucket, lease, interval, shards, unfenced } = &self.common;
+        let Common { program, folder, bucket, lease, interval, shards, unfenced, .. } =
+            &self.common;
         let mut command = Command::new(program);
         command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("TMPDIR", &self.scratch);
         command.current_dir(folder);
@@ -232,6 +238,11 @@ impl Node {
             self.down_since = Some(now);
         }
         Ok(())
+    }
+
+    /// Makes its clock wrong by so many seconds.
+    pub(crate) fn turn_clock(&self, seconds: i64) -> Result<()> {
+        self.clock.as_ref().map_or(Ok(()), |clock| clock.turn(self.common.turned + seconds))
     }
 
     /// Fills its scratch file system.

@@ -81,12 +81,12 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    pub(crate) fn start(ctl: PathBuf, etcd: Vec<u16>) -> Self {
+    pub(crate) fn start(ctl: PathBuf, mut etcd: Vec<u16>) -> Self {
         let (looked, stop) = (Arc::default(), Arc::new(AtomicBool::new(false)));
         let (shared, stopped) = (Arc::clone(&looked), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                look_once(&ctl, &etcd, &shared);
+                look_once(&ctl, &mut etcd, &shared);
                 let start = SystemClock.monotonic();
                 while !stopped.load(Ordering::Relaxed) && since(start) < LOOK_EVERY {
                     pause();
@@ -113,11 +113,11 @@ impl Drop for Operator {
     }
 }
 
-fn look_once(ctl: &PathBuf, etcd: &[u16], looked: &Mutex<Looked>) {
+fn look_once(ctl: &PathBuf, etcd: &mut [u16], looked: &Mutex<Looked>) {
     let before = look(etcd).unwrap_or_default();
     let mut command = Command::new(ctl);
     command.env_clear().args(["shards", "--json"]);
-    for port in etcd {
+    for port in etcd.iter() {
         command.args(["-etcd".to_owned(), format!("http://127.0.0.1:{port}")]);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::check::Violation;
 
+/// How many ends of daemons are printed; the JSON has all.
+const ENDS_SHOWN: usize = 6;
+
 /// All that a run tells.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -32,7 +35,8 @@ pub(crate) struct Report {
     /// From the end of the last fault until every shard was owned, and until all was stored.
     pub(crate) owned_after: Duration,
     pub(crate) stored_after: Duration,
-    /// Backups that were restored and proved.
+    /// Stored hours that were read back and proved; databases that were restored as they were in the end.
+    pub(crate) proved: usize,
     pub(crate) restored: usize,
     /// How often `ultrasimple-ctl shards` ended with 0, and otherwise; how long it took at most; what it said.
     pub(crate) shown: u64,
@@ -72,7 +76,8 @@ impl Report {
             "longest_exposure_of": exposure.map(|(_, name)| name),
             "owned_after_seconds": self.owned_after.as_secs_f64(),
             "stored_after_seconds": self.stored_after.as_secs_f64(),
-            "backups_restored": self.restored,
+            "hours_proved": self.proved,
+            "databases_restored": self.restored,
             "ctl_shards": self.shown,
             "ctl_shards_failed": self.not_shown,
             "ctl_shards_longest_seconds": self.shown_within.as_secs_f64(),
@@ -112,7 +117,10 @@ impl Report {
             self.owned_after.as_secs_f64(),
             self.stored_after.as_secs_f64()
         );
-        println!("{} backups restored and proved", self.restored);
+        println!(
+            "{} stored hours read back and proved; {} databases restored as they were in the end",
+            self.proved, self.restored
+        );
         println!(
             "`ultrasimple-ctl shards` ran {} times, failed {} times, and took {:.1} s at most",
             self.shown + self.not_shown,
@@ -121,8 +129,8 @@ impl Report {
         );
         self.ctl_said.iter().for_each(|said| println!("  it said: {said}"));
         if !self.ends.is_empty() {
-            println!("daemons that ended by themselves, or not well:");
-            self.ends.iter().for_each(|end| println!("  {end}"));
+            println!("daemons that ended by themselves, or not well: {}", self.ends.len());
+            self.ends.iter().take(ENDS_SHOWN).for_each(|end| println!("  {end}"));
         }
         if self.violations.is_empty() {
             println!("no rule was broken");

@@ -2,27 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use tokio::task::block_in_place;
 use ultrasimple_core::{Clock as _, SystemClock};
-use ultrasimple_testkit::seaweed::ADMIN;
+use ultrasimple_testkit::link;
 use ultrasimple_testkit::tree::Snapshot;
-use ultrasimple_testkit::{bank, link};
 
-use crate::bucket::{Bucket, LIKE_OURS};
-use crate::check::{self, Listing, Violation};
+use crate::bucket::Bucket;
+use crate::check::{self, Known, Listing, Violation};
 use crate::faults::{self, Begun};
 use crate::node::{Common, Node};
 use crate::operator::Operator;
 use crate::report::Report;
-use crate::schedule::{Event, Fault, Terms, schedule};
+use crate::restore::{rebuild_catalogs, restore_all};
+use crate::schedule::{Terms, schedule};
 use crate::stage::{BUCKET, MEMBERS, SHARDS, Stage, shards};
 use crate::tenants::{Account, Tenants, strangers};
+use crate::timeline::steps;
 use crate::versions::Versions;
-use crate::watcher::Watcher;
+use crate::watcher::{Said, Watcher, disagreements, look};
 
 const LEASE: Duration = Duration::from_secs(3);
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -35,6 +35,8 @@ const OWNED_WITHIN: Duration = Duration::from_secs(20);
 const STORED_WITHIN: Duration = Duration::from_mins(1);
 /// Writers go on for so long after the last fault.
 const HEALTHY: Duration = Duration::from_secs(3);
+/// S3 takes requests whose time is at most 15 minutes off; a node's clock may be turned by some seconds more.
+const MOST_TURNED: i64 = 14 * 60;
 const TICK: Duration = Duration::from_millis(25);
 
 /// What a run is given.
@@ -76,6 +78,7 @@ pub(crate) async fn run(order: Order) -> Result<Report> {
         lease: LEASE,
         interval: INTERVAL,
         shards: SHARDS,
+        turned: to_the_hour(SystemClock.now().as_second(), order.lasts),
         unfenced: order.unfenced,
     };
     let (stage, versions) = Stage::set(order.nodes, &common).await?;
@@ -117,6 +120,7 @@ impl Run {
             let accounts = tenants.ledger().read();
             let missing = accounts.keys().filter(|name| !newest.contains_key(*name)).count();
             if seen.all_owned(&shards()) && missing <= accounts.len() / 10 {
+                self.watcher.measure();
                 say(&format!("all is owned and stored after {:.1} s", since(start).as_secs_f64()));
                 return Ok(());
             }
@@ -184,6 +188,9 @@ impl Run {
                 node.resume();
             }
         }
+        for node in 0..self.stage.nodes.len() {
+            faults::undrain(&mut self.stage, node).await?;
+        }
         let start = SystemClock.monotonic();
         say("all is healed");
         while !self.watcher.seen().all_owned(&shards()) || self.watcher.seen().at < start {
@@ -223,6 +230,7 @@ impl Run {
             tokio::time::sleep(TICK * 4).await;
         }
         self.report.stored_after = since(start);
+        self.ask_the_nodes().await;
         say(&format!("all is stored after {:.1} s", since(start).as_secs_f64()));
         for node in &mut self.stage.nodes {
             self.report.starts += node.starts;
@@ -245,11 +253,39 @@ impl Run {
         Ok(accounts)
     }
 
+    /// At rest, what the nodes say of themselves is what etcd says of them: soon, and of all.
+    async fn ask_the_nodes(&mut self) {
+        let start = SystemClock.monotonic();
+        let mut watched = self.stage.watched();
+        loop {
+            let (claims, said) = block_in_place(|| {
+                let said =
+                    watched.nodes.iter().map(|(node, port)| (node.clone(), Said::ask(*port).ok()));
+                let said: Vec<_> = said.collect();
+                (look(&mut watched.etcd).unwrap_or_default(), said)
+            });
+            let found = disagreements(&claims, &said);
+            if found.is_empty() {
+                return;
+            }
+            if since(start) > OWNED_WITHIN {
+                for what in found {
+                    self.violate("R8", what);
+                }
+                return;
+            }
+            tokio::time::sleep(TICK * 4).await;
+        }
+    }
+
     /// All that is checked when nothing moves any more.
     async fn judge(mut self, data: &Path, accounts: &BTreeMap<String, Account>) -> Result<Report> {
         say("checking");
         let listing = self.bucket.list().await?;
         let catalogs = self.bucket.catalogs(&listing).await?;
+        let (proved, wrong) = self.bucket.prove(&listing).await?;
+        self.report.proved = proved;
+        self.report.violations.extend(wrong);
         let recorder = self.stage.recorder.take().context("the recorder")?;
         self.report.requests = recorder.requests();
         drop(recorder);
@@ -265,12 +301,23 @@ impl Run {
             if self.order.unfenced { Vec::new() } else { check::always_conditional(&objects) },
             check::nothing_invented(&objects, accounts),
             check::bucket_is_as_written(&listing, &objects, &self.foreign),
-            check::catalogs_agree(&catalogs, &listing, accounts),
+            check::catalogs_agree(&catalogs, &listing, accounts, Known::Newest),
         ];
         report.violations.extend(violations.into_iter().flatten());
         match block_in_place(|| restore_all(&self.order, &self.stage, data, accounts)) {
             Ok(restored) => report.restored = restored,
             Err(error) => report.violations.push(Violation::new("R9", format!("{error:#}"))),
+        }
+        let catalogs = match block_in_place(|| rebuild_catalogs(&self.order, &self.stage)) {
+            Ok(()) => self.bucket.catalogs(&listing).await,
+            Err(error) => Err(error),
+        };
+        match catalogs {
+            Ok(catalogs) => {
+                let wrong = check::catalogs_agree(&catalogs, &listing, accounts, Known::All);
+                report.violations.extend(wrong);
+            }
+            Err(error) => report.violations.push(Violation::new("catalog", format!("{error:#}"))),
         }
         let total = |count: fn(&crate::versions::Object) -> u64| objects.values().map(count).sum();
         report.refused = total(|object| object.refused);
@@ -303,79 +350,15 @@ impl Run {
     }
 }
 
-/// The beginning or the end of a fault.
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    at: Duration,
-    begins: bool,
-    number: usize,
-    fault: Fault,
-    lasts: Duration,
-    /// It is one of the schedule, not a part of one.
-    counts: bool,
-}
-
-/// Beginnings and ends, in their order. A rolling restart is made of leaves.
-fn steps(events: &[Event], nodes: usize) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut add = |number: usize, event: Event, counts: bool| {
-        let Event { at, lasts, fault } = event;
-        for (at, begins) in [(at, true), (at + lasts, false)] {
-            steps.push(Step { at, begins, number, fault, lasts, counts });
-        }
-    };
-    for (number, event) in events.iter().enumerate() {
-        add(number, *event, true);
-        if event.fault == Fault::RollingRestart {
-            let each = event.lasts / u32::try_from(nodes).unwrap_or(1);
-            for node in 0..nodes {
-                let at = event.at + each * u32::try_from(node).unwrap_or(0);
-                let fault = Fault::Leave { node };
-                let number = 1_000_000 + number * 100 + node;
-                add(number, Event { at, lasts: each / 3, fault }, false);
-            }
-        }
-    }
-    steps.sort_by_key(|step| (step.at, step.begins));
-    steps
-}
-
-/// Restores the newest backup of every database with our tool, and every stored hour of some of them, and
-/// proves the bank in each. Gives how many.
-fn restore_all(
-    order: &Order,
-    stage: &Stage,
-    data: &Path,
-    accounts: &BTreeMap<String, Account>,
-) -> Result<usize> {
-    let to = order.folder.join("restored");
-    let mut command = Command::new(&order.ctl);
-    command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true");
-    command.args(["restore", "--all", "--to"]).arg(&to).args(["-bucket", BUCKET]);
-    command.args(["-endpoint-url", &stage.store.endpoint()]);
-    command.args(["-access-key", ADMIN.access_key, "-secret-key", ADMIN.secret_key]);
-    let ran = command.output().with_context(|| format!("run {}", order.ctl.display()))?;
-    // What is not a backup cannot be restored, and is named.
-    let said = String::from_utf8_lossy(&ran.stderr);
-    let others = said.lines().filter(|line| !line.contains(LIKE_OURS));
-    if !matches!(ran.status.code(), Some(0 | 3)) || others.clone().next().is_some() {
-        let others: Vec<_> = others.collect();
-        bail!("restore --all ended with {}: {}", ran.status, others.join("\n"));
-    }
-    let data = data.canonicalize()?;
-    let mut restored = 0;
-    for (name, account) in accounts.iter().filter(|(_, account)| account.gone.is_none()) {
-        let copy = to.join(data.strip_prefix("/")?).join(format!("{name}.db"));
-        let commits = bank::verify(&copy).map_err(anyhow::Error::msg);
-        let commits = commits.with_context(|| format!("prove {}", copy.display()))?;
-        let last = account.commits.len();
-        ensure!(
-            usize::try_from(commits) == Ok(last),
-            "the restored {name} has {commits} commits of {last}"
-        );
-        restored += 1;
-    }
-    Ok(restored)
+/// By how many seconds to turn clocks that say `now`, for the hour to turn in the middle of the faults. Not
+/// at all where that is more than S3 takes for an honest mistake: then the hour turns or it doesn't.
+fn to_the_hour(now: i64, lasts: Duration) -> i64 {
+    let settling = 10;
+    let middle = now + settling + i64::try_from(lasts.as_secs() / 2).unwrap_or_default();
+    let past = middle.rem_euclid(3_600);
+    // Whichever way is shorter.
+    let turned = if past < 1_800 { -past } else { 3_600 - past };
+    if turned.abs() < MOST_TURNED { turned } else { 0 }
 }
 
 fn since(start: Duration) -> Duration {
@@ -391,17 +374,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rolling_restart_takes_one_node_after_the_other() {
-        let second = Duration::from_secs(1);
-        let event = Event { at: second, lasts: second * 9, fault: Fault::RollingRestart };
-        let steps = steps(&[event], 3);
-        let mut down = 0;
-        let leaves = steps.iter().filter(|step| matches!(step.fault, Fault::Leave { .. }));
-        for step in leaves.clone() {
-            down += if step.begins { 1 } else { -1 };
-            assert!((0..=1).contains(&down), "{steps:?}");
+    fn the_hour_turns_in_the_middle() {
+        let lasts = Duration::from_mins(2);
+        for now in [0, 600, 2_900, 3_529, 3_599] {
+            let turned = to_the_hour(now, lasts);
+            assert_eq!((now + turned + 10 + 60) % 3_600, 0, "{now}");
         }
-        assert_eq!((leaves.count(), down), (6, 0));
-        assert_eq!(steps.iter().filter(|step| step.begins && step.counts).count(), 1);
+        assert_eq!(to_the_hour(1_700, lasts), 0);
     }
 }

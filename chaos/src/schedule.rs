@@ -19,6 +19,8 @@ pub(crate) enum Fault {
     Leave { node: usize },
     /// A daemon is restarted with another capacity (in percent), and with the old one when it is over.
     Capacity { node: usize, percent: u32 },
+    /// A node is drained, and may own shards again when it is over.
+    Drain { node: usize },
     /// All daemons leave in order and join again, one after the other.
     RollingRestart,
     /// A node and etcd do not reach each other.
@@ -78,6 +80,7 @@ pub(crate) enum Way {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     Process(usize),
+    Drain(usize),
     EtcdLink(usize),
     StoreLink(usize),
     Answers(usize),
@@ -100,6 +103,7 @@ impl Fault {
             | Self::Pause { node }
             | Self::Leave { node }
             | Self::Capacity { node, .. } => vec![Part::Process(node)],
+            Self::Drain { node } => vec![Part::Drain(node)],
             Self::RollingRestart => (0..nodes).map(Part::Process).collect(),
             Self::EtcdCut { node, .. } | Self::EtcdSlow { node, .. } => vec![Part::EtcdLink(node)],
             Self::StoreCut { node, .. }
@@ -157,8 +161,10 @@ pub(crate) struct Terms {
 
 /// Between two faults, in milliseconds.
 const GAP: std::ops::Range<u64> = 200..2_500;
-/// After so many faults nothing begins until all are over.
+/// After so many faults nothing begins until most are over.
 const CALM_EVERY: usize = 12;
+/// What goes on for so many leases more is not waited for.
+const LONG: u32 = 5;
 /// How often another fault is drawn when one meets a part that is broken already.
 const DRAWS: usize = 20;
 
@@ -171,7 +177,9 @@ pub(crate) fn schedule(terms: &Terms) -> Vec<Event> {
     loop {
         at += Duration::from_millis(random.between(GAP.start, GAP.end));
         if events.len() % CALM_EVERY == CALM_EVERY - 1 {
-            let over = events.iter().map(|event| event.at + event.lasts).max();
+            // The few that last very long are not waited for.
+            let over = events.iter().map(|event| event.at + event.lasts);
+            let over = over.filter(|over| *over < at + terms.lease * LONG).max();
             at = at.max(over.unwrap_or_default() + terms.lease);
         }
         if at >= terms.until {
@@ -210,6 +218,8 @@ fn length(fault: Fault, terms: &Terms, random: &mut Random) -> Duration {
         Fault::MemberRestarted { .. } => 10,
         // Long enough for others to take over and write.
         Fault::StaleWriter { .. } => random.between(250, 400),
+        // Until the node gives its shards away.
+        Fault::StoreCut { .. } if random.below(4) == 0 => 1_500,
         // Shorter than a lease, and longer.
         _ if random.below(3) == 0 => random.between(20, 80),
         _ => random.between(120, 400),
@@ -217,7 +227,7 @@ fn length(fault: Fault, terms: &Terms, random: &mut Random) -> Duration {
     terms.lease * u32::try_from(percent).unwrap_or(100) / 100
 }
 
-const KINDS: u32 = 25;
+const KINDS: u32 = 26;
 
 fn draw(kind: u32, terms: &Terms, random: &mut Random) -> Option<Fault> {
     let number = |random: &mut Random, end: usize| {
@@ -261,6 +271,7 @@ fn draw(kind: u32, terms: &Terms, random: &mut Random) -> Option<Fault> {
             Fault::ClockTurned { node, seconds }
         }
         23 | 24 => Fault::StaleWriter { node },
+        25 => Fault::Drain { node },
         _ => return None,
     })
 }
@@ -305,7 +316,7 @@ mod tests {
             .iter()
             .map(|event| event.fault.kind())
             .collect();
-        assert_eq!(kinds.len(), 24, "{kinds:?}");
+        assert_eq!(kinds.len(), 25, "{kinds:?}");
     }
 
     #[test]

@@ -149,7 +149,10 @@ impl Said {
 /// Reads the claims out of what etcd has.
 fn claims(found: Vec<KeyValue>) -> Claims {
     let claim = |found: KeyValue| {
-        let shard = found.key.strip_prefix(PREFIX)?.strip_prefix("shards/")?.to_owned();
+        let (volume, shard) =
+            found.key.strip_prefix(PREFIX)?.strip_prefix("shards/")?.split_once('/')?;
+        // Written with zeros before it.
+        let shard = format!("{volume}/{}", shard.parse::<u32>().ok()?);
         let record: Value = serde_json::from_str(&found.value).ok()?;
         let node = record.get("node")?.as_str()?.to_owned();
         Some((shard, Claim { node, created: found.created }))
@@ -157,17 +160,37 @@ fn claims(found: Vec<KeyValue>) -> Claims {
     found.into_iter().filter_map(claim).collect()
 }
 
-/// Asks etcd, whichever member answers.
-pub(crate) fn look(etcd: &[u16]) -> Result<Claims> {
+/// Asks etcd, whichever member answers; that one is asked first the next time.
+pub(crate) fn look(etcd: &mut [u16]) -> Result<Claims> {
     let prefix = format!("{PREFIX}shards/");
     let mut last = None;
-    for port in etcd {
+    for _ in 0..etcd.len() {
+        let Some(port) = etcd.first() else { break };
         match range(*port, &prefix) {
             Ok((_, found)) => return Ok(claims(found)),
             Err(error) => last = Some(error),
         }
+        etcd.rotate_left(1);
     }
     Err(last.context("no etcd to ask")?)
+}
+
+/// What is not as etcd has it, of what all nodes said of themselves at rest.
+pub(crate) fn disagreements(claims: &Claims, said: &[(String, Option<Said>)]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (node, said) in said {
+        let of_node = claims.iter().filter(|(_, claim)| claim.node == *node);
+        let owned: BTreeSet<String> = of_node.map(|(shard, _)| shard.clone()).collect();
+        match said {
+            None => found.push(format!("{node} does not answer")),
+            Some(said) if !said.trusted => found.push(format!("{node} does not trust its lease")),
+            Some(said) if said.owned != owned => {
+                found.push(format!("{node} says that it owns {:?}, not {owned:?}", said.owned));
+            }
+            Some(_) => {}
+        }
+    }
+    found
 }
 
 /// A thread that looks. Dropping it ends it.
@@ -187,7 +210,7 @@ pub(crate) struct Watched {
 }
 
 impl Watcher {
-    pub(crate) fn start(watched: Watched) -> Self {
+    pub(crate) fn start(mut watched: Watched) -> Self {
         let (seen, stop) =
             (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
         let (shared, stopped) = (Arc::clone(&seen), Arc::clone(&stop));
@@ -195,7 +218,7 @@ impl Watcher {
             let mut turn = 0;
             while !stopped.load(Ordering::Relaxed) {
                 turn += 1;
-                watch_once(&watched, &shared, turn % NODES_EVERY == 0);
+                watch_once(&mut watched, &shared, turn % NODES_EVERY == 0);
                 #[expect(
                     clippy::disallowed_methods,
                     reason = "looks at other processes, again and again"
@@ -209,6 +232,11 @@ impl Watcher {
     /// What was seen so far.
     pub(crate) fn seen(&self) -> Seen {
         lock(&self.seen).clone()
+    }
+
+    /// Begins anew to measure how long shards have no owner: the fleet has started.
+    pub(crate) fn measure(&self) {
+        lock(&self.seen).longest_unowned = Duration::ZERO;
     }
 
     /// Ends it.
@@ -232,8 +260,8 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn watch_once(watched: &Watched, seen: &Mutex<Seen>, with_nodes: bool) {
-    let Ok(before) = look(&watched.etcd) else {
+fn watch_once(watched: &mut Watched, seen: &Mutex<Seen>, with_nodes: bool) {
+    let Ok(before) = look(&mut watched.etcd) else {
         lock(seen).blind += 1;
         return;
     };
@@ -251,7 +279,7 @@ fn watch_once(watched: &Watched, seen: &Mutex<Seen>, with_nodes: bool) {
         .into_iter()
         .filter_map(|(node, asked)| Some((node, asked.join().ok()?.ok()?)))
         .collect();
-    let Ok(after) = look(&watched.etcd) else { return };
+    let Ok(after) = look(&mut watched.etcd) else { return };
     let mut seen = lock(seen);
     for (node, said) in said {
         seen.compare(&node, &said, &before, &after);
@@ -309,6 +337,21 @@ mod tests {
     }
 
     #[test]
+    fn nodes_that_do_not_agree_with_etcd_are_found() {
+        let claims = owners(&[("v/0", "a", 1), ("v/1", "b", 2)]);
+        let says = |trusted, shards: &[&str]| {
+            let owned = shards.iter().map(|shard| (*shard).to_owned()).collect();
+            Some(Said { trusted, owned, pending: 0 })
+        };
+        let found = |a, b| disagreements(&claims, &[("a".to_owned(), a), ("b".to_owned(), b)]);
+        let fine = says(true, &["v/1"]);
+        assert_eq!(found(says(true, &["v/0"]), fine.clone()), Vec::<String>::new());
+        for wrong in [None, says(false, &["v/0"]), says(true, &[]), says(true, &["v/0", "v/1"])] {
+            assert_eq!(found(wrong, fine.clone()).len(), 1);
+        }
+    }
+
+    #[test]
     fn what_nodes_and_etcd_say_is_read() {
         let shards = json!([
             {"volume": "v", "shard": 0, "epoch": 1, "phase": "owned"},
@@ -317,7 +360,7 @@ mod tests {
         let said = Said::of(&shards, &json!({"trusted": true, "pending": 3})).unwrap();
         assert_eq!(said, Said { trusted: true, owned: ["v/0".to_owned()].into(), pending: 3 });
         let found = KeyValue {
-            key: format!("{PREFIX}shards/v/1"),
+            key: format!("{PREFIX}shards/v/0001"),
             value: r#"{"node":"a"}"#.to_owned(),
             created: 5,
             modified: 5,

@@ -1,6 +1,7 @@
 //! What is stored in etcd (format version 1), under `/ultrasimple/<cluster>/`:
 //!
 //! ```text
+//! name                        (text)         for ever: the fleet's random name; an etcd set up anew is another fleet
 //! fleet                       FleetRecord    for ever: what all nodes must agree on
 //! nodes/<node>                NodeRecord     bound to the node's lease
 //! drains/<node>               DrainRecord    until it is undone: the node is to own nothing
@@ -23,7 +24,7 @@ pub const FORMAT: u32 = 1;
 pub struct FleetRecord {
     /// [`FORMAT`].
     pub format: u32,
-    /// Random; made with the record, and never changed while this etcd lives: an etcd set up anew is another fleet.
+    /// What the key `name` has.
     pub fleet: String,
     /// Into how many shards each volume is divided.
     pub shards: u32,
@@ -86,4 +87,57 @@ pub struct HandoverRecord {
 pub struct DrainRecord {
     /// Since when.
     pub since: ultrasimple_core::Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is stored in somebody's etcd stays readable, by older and newer programs.
+    #[test]
+    fn the_stored_forms_never_change() {
+        fn check<T: Serialize + for<'a> Deserialize<'a> + PartialEq + std::fmt::Debug>(
+            value: &T,
+            golden: &str,
+        ) {
+            assert_eq!(serde_json::to_string(value).unwrap(), golden);
+            assert_eq!(serde_json::from_str::<T>(golden).unwrap(), *value);
+            let newer = golden.replacen('{', "{\"later\":[1],", 1);
+            assert_eq!(serde_json::from_str::<T>(&newer).unwrap(), *value, "unknown fields");
+        }
+        let fleet = FleetRecord {
+            format: FORMAT,
+            fleet: "f1".into(),
+            shards: 256,
+            template: "{{path}}".into(),
+            bucket: "b1".into(),
+        };
+        check(
+            &fleet,
+            r#"{"format":1,"fleet":"f1","shards":256,"template":"{{path}}","bucket":"b1"}"#,
+        );
+        let since = ultrasimple_core::Timestamp::UNIX_EPOCH;
+        let mounts = |filesystem: Option<&str>| MountRecord {
+            filesystem: filesystem.map(str::to_owned),
+            patterns: "p".into(),
+        };
+        let volumes = [("a", mounts(None)), ("b", mounts(Some("x")))];
+        let mut node = NodeRecord {
+            address: "http://n1:9810".into(),
+            volumes: volumes.map(|(name, mount)| (name.parse().unwrap(), mount)).into(),
+            capacity: 1.5,
+            version: "0.1.0".into(),
+            since,
+            leaving: false,
+            unwell: false,
+        };
+        let golden = r#"{"address":"http://n1:9810","volumes":{"a":{"patterns":"p"},"b":{"filesystem":"x","patterns":"p"}},"capacity":1.5,"version":"0.1.0","since":"1970-01-01T00:00:00Z"}"#;
+        check(&node, golden);
+        (node.leaving, node.unwell) = (true, true);
+        check(&node, &golden.replace("00Z\"}", "00Z\",\"leaving\":true,\"unwell\":true}"));
+        let claim = ClaimRecord { node: "n1".parse().unwrap(), generation: 7 };
+        check(&claim, r#"{"node":"n1","generation":7}"#);
+        check(&HandoverRecord { epoch: Epoch::new(7, 42) }, r#"{"epoch":7000000000042}"#);
+        check(&DrainRecord { since }, r#"{"since":"1970-01-01T00:00:00Z"}"#);
+    }
 }

@@ -350,6 +350,15 @@ pub fn put(port: u16, key: &str, value: &str) -> anyhow::Result<()> {
     call(port, "/v3/kv/put", &json!({"key": key, "value": value})).map(drop)
 }
 
+/// Deletes a key; that it was not there is no failure.
+///
+/// # Errors
+/// When the member does not answer within two seconds, as without a majority.
+pub fn delete(port: u16, key: &str) -> anyhow::Result<()> {
+    let key = base64::encode(key.as_bytes());
+    call(port, "/v3/kv/deleterange", &json!({"key": key})).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -377,6 +386,8 @@ mod tests {
         let value = "value".to_owned();
         let expected = KeyValue { key: "folder/key".to_owned(), value, created: 2, modified: 2 };
         assert_eq!((revision, found), (3, vec![expected]));
+        delete(port, "folder/key").unwrap();
+        assert_eq!(range(port, "folder/").unwrap(), (4, vec![]));
     }
 
     #[test]

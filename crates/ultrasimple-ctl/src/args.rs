@@ -8,7 +8,7 @@ use ultrasimple_command_line::argv::{Flags, normalised};
 
 use crate::filter::Filter;
 use crate::{
-    backups, catalog, connect, cost, databases, generate, hold, prune, purge, status, verify,
+    backups, catalog, connect, cost, databases, fleet, generate, hold, prune, purge, status, verify,
 };
 
 const EXAMPLES: &str = "\
@@ -20,7 +20,8 @@ Examples:
   ultrasimple-ctl -bucket my-backups backups /data/acme/databases/users/branches/main/tenants/t1.db
   ultrasimple-ctl -bucket my-backups restore acme/users/main/t1/t1 -o t1.db --at '2h ago'
   ultrasimple-ctl -bucket file:///srv/backups restore --all --to /restored --match '/data/acme/*'
-  ultrasimple-ctl -bucket my-backups status
+  ultrasimple-ctl -config /etc/ultrasimple.toml status
+  ultrasimple-ctl -config /etc/ultrasimple.toml shards --moving
   ultrasimple-ctl -bucket my-backups verify --sample 1%
   ultrasimple-ctl -config /etc/ultrasimple.toml prune -dry-run
 
@@ -41,8 +42,8 @@ Examples:
   ultrasimple-ctl -bucket my-backups restore --all --to /restored --at '1d ago'
   ultrasimple-ctl -bucket my-backups restore --all --to /restored --match 'acme/*' --json";
 
-/// Looks into the bucket of the Ultra-Simple Replicator, restores from it, and keeps it in order. Needs
-/// nothing but the bucket.
+/// Looks into the bucket of the Ultra-Simple Replicator, restores from it, and keeps it in order: that needs
+/// nothing but the bucket. Looks into the fleet of those who write to it: that asks etcd and the nodes.
 #[derive(Debug, Parser)]
 #[command(name = "ultrasimple-ctl", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -55,9 +56,15 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The bucket at a glance, and what needs attention
+    /// The fleet and the bucket at a glance, and what needs attention
     #[command(after_help = status::EXAMPLES)]
-    Status,
+    Status(status::Status),
+    /// Who owns which shard, and how far each is behind
+    #[command(after_help = fleet::shards::EXAMPLES)]
+    Shards(fleet::shards::Shards),
+    /// The nodes of the fleet; drain one, or take that back
+    #[command(after_help = fleet::nodes::EXAMPLES)]
+    Nodes(fleet::nodes::Nodes),
     /// List the databases that have backups
     Databases(databases::Databases),
     /// List the backups of one database: the hours held, the newest first

@@ -6,21 +6,33 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use clap::builder::OsStringValueParser;
-use clap::{Arg, ArgMatches};
+use clap::{Arg, ArgAction, ArgMatches};
 use ultrasimple_command_line::layers;
 use ultrasimple_core::config::{
-    Context, Origin, Problem, Problems, RawSettings, Secret, Setting, Settings, StoreSettings,
+    Context, Group, Origin, Problem, Problems, RawSettings, Secret, Setting, Settings,
+    StoreSettings,
 };
 use ultrasimple_store::{Location, S3Options, Store};
 
-/// The settings that say where the backups are. The rest of the file concerns the daemon.
-const SETTINGS: [Setting; 6] = [
+/// The settings that say where the backups are, and who is asked about the fleet. The rest of the file concerns
+/// the daemon.
+const SETTINGS: [Setting; 16] = [
     Setting::Bucket,
     Setting::EndpointUrl,
     Setting::Region,
     Setting::AccessKey,
     Setting::SecretKey,
     Setting::Config,
+    Setting::Etcd,
+    Setting::Cluster,
+    Setting::EtcdCa,
+    Setting::EtcdCert,
+    Setting::EtcdKey,
+    Setting::EtcdUser,
+    Setting::EtcdPassword,
+    Setting::EtcdPasswordFile,
+    Setting::Http,
+    Setting::HttpTokenFile,
 ];
 
 /// The flags, for every command.
@@ -29,9 +41,18 @@ pub(crate) fn arguments() -> impl Iterator<Item = Arg> {
         let help = match setting {
             Setting::Bucket => "Where the backups are: NAME, s3://NAME/prefix or file:///directory",
             Setting::Config => "The daemon's TOML file, or one like it",
+            Setting::Etcd => {
+                "The fleet's etcd: http:// or https://, host and port, such as http://10.0.0.1:2379. \
+                 May be repeated, for each member"
+            }
+            Setting::EtcdCert => "A certificate for etcd (PEM), with -etcd-key",
+            Setting::Http => "Where the daemon serves HTTP, without -etcd",
+            Setting::HttpTokenFile => "A file with the token that the daemons' HTTP asks for",
             setting => setting.help(),
         };
-        argument(setting, help, "Where the backups are").global(true)
+        let is_store = matches!(setting.group(), Group::Store) || setting == Setting::Config;
+        let heading = if is_store { "Where the backups are" } else { "The fleet" };
+        argument(setting, help, heading).global(true)
     })
 }
 
@@ -39,7 +60,9 @@ pub(crate) fn arguments() -> impl Iterator<Item = Arg> {
 pub(crate) fn argument(setting: Setting, help: &str, heading: &'static str) -> Arg {
     let default = setting.default_word().map(|word| format!(" [default: {word}]"));
     let variable = format!("{} [env: {}]", default.unwrap_or_default(), setting.variable());
+    let action = if setting.is_repeatable() { ArgAction::Append } else { ArgAction::Set };
     Arg::new(setting.name())
+        .action(action)
         .long(setting.name())
         .value_name(setting.value_name())
         .value_parser(OsStringValueParser::new())
@@ -57,7 +80,7 @@ pub(crate) fn settings(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Settings, Problems> {
     let raw = layers::gather(own.over(flags(matches, &SETTINGS)), variables);
-    Settings::check(&raw, &context())
+    Settings::check(&asking(raw), &context())
 }
 
 /// All settings of the daemon, for a command that reaches no bucket and needs none. `own` are the flags of
@@ -73,18 +96,26 @@ pub(crate) fn settings_without_bucket(
     let mut raw = layers::gather(own.over(flags(matches, &SETTINGS)), variables);
     // What needs no bucket.
     raw.set(Setting::DryRun, Origin::Flag, vec!["true".to_owned()]);
-    Settings::check(&raw, &context())
+    Settings::check(&asking(raw), &context())
+}
+
+/// Whoever asks a daemon at an address of another host may: whether that takes a token is the daemon's to say.
+fn asking(mut raw: RawSettings) -> RawSettings {
+    if !raw.is_given(Setting::HttpTokenFile) && !raw.is_given(Setting::HttpOpen) {
+        raw.set(Setting::HttpOpen, Origin::Default, vec!["true".to_owned()]);
+    }
+    raw
 }
 
 /// What these flags say.
 pub(crate) fn flags(matches: &ArgMatches, settings: &[Setting]) -> RawSettings {
     let mut raw = RawSettings::default();
     for &setting in settings {
-        let Some(value) = matches.get_one::<OsString>(setting.name()) else {
+        let Some(values) = matches.get_many::<OsString>(setting.name()) else {
             continue;
         };
-        match value.to_str() {
-            Some(word) => raw.set(setting, Origin::Flag, vec![word.to_owned()]),
+        match values.map(|value| value.to_str().map(str::to_owned)).collect() {
+            Some(words) => raw.set(setting, Origin::Flag, words),
             None => {
                 raw.problem(Problem::value(setting, &Origin::Flag, "…", "it is not UTF-8"));
             }

@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use ultrasimple_core::catalog::{Edit, Newest, Record};
 use ultrasimple_core::cluster_file::ClusterFile;
 use ultrasimple_core::{
-    Catalog, Clock, Footer, Hour, KeyStem, ShardKey, SourcePath, SystemClock, Timestamp,
+    Catalog, Clock, Epoch, Footer, Hour, KeyStem, ShardKey, SourcePath, SystemClock, Timestamp,
     VolumeName, placement,
 };
 use ultrasimple_keeper::{Author, catalogs};
@@ -40,6 +40,7 @@ pub(crate) struct Known {
 pub(crate) struct Head {
     pub(crate) key: ShardKey,
     pub(crate) shards: u32,
+    pub(crate) epoch: Epoch,
     pub(crate) written_at: Timestamp,
     pub(crate) reconciled_at: Option<Timestamp>,
 }
@@ -90,6 +91,13 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// The place of its catalog among all.
+    pub(crate) fn catalog(&self) -> usize {
+        self.catalog
+    }
+}
+
 impl Known {
     /// Reads all catalogs: a request for each, and one to list them. With `with_hours`, four bytes more
     /// for each backup.
@@ -124,6 +132,7 @@ impl Known {
         self.catalogs.push(Head {
             key: catalog.key.clone(),
             shards: catalog.shards,
+            epoch: catalog.epoch,
             written_at: catalog.written_at,
             reconciled_at: catalog.reconciled_at,
         });

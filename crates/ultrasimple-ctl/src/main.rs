@@ -1,7 +1,7 @@
 //! The operator's tool: looks into the bucket, restores from it, and keeps it in order.
 //!
-//! Parse, check, connect, do, say. It needs nothing but the bucket (R9): no daemon, no etcd, no local
-//! state. A module for each command, with its flags; [`find`] and [`known`] tell what there is. The decisions
+//! Parse, check, connect, do, say. All about backups needs nothing but the bucket (R9): no daemon, no etcd, no local
+//! state; [`fleet`] asks etcd and the nodes. A module for each command, with its flags; [`find`] and [`known`] tell what there is. The decisions
 //! are pure ([`select`], [`restore`]'s plan, [`filter`], [`at`], and the keeper's); the rest moves bytes.
 
 mod args;
@@ -13,6 +13,7 @@ mod cost;
 mod databases;
 mod filter;
 mod find;
+mod fleet;
 mod generate;
 mod hold;
 mod known;
@@ -34,7 +35,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
-use ultrasimple_core::config::{RawSettings, Settings};
+use ultrasimple_core::config::{Problems, RawSettings, Settings};
 use ultrasimple_core::{Clock, SystemClock};
 use ultrasimple_store::Store;
 
@@ -115,12 +116,17 @@ fn start(request: Request) -> anyhow::Result<Outcome> {
         Command::Cost(args) => return cost::run(args, &matches, std::env::vars_os(), cli.json),
         _ => {}
     }
+    if let Command::Status(_) | Command::Shards(_) | Command::Nodes(_) = &cli.command {
+        let settings =
+            connect::settings_without_bucket(RawSettings::default(), &matches, std::env::vars_os())
+                .map_err(usage)?;
+        return until_interrupted(find::LOOKS_IN_FLIGHT, about_fleet(&cli, &settings));
+    }
     let own = match &cli.command {
         Command::Prune(args) => args.rules.0.clone(),
         _ => RawSettings::default(),
     };
-    let settings = connect::settings(own, &matches, std::env::vars_os())
-        .map_err(|problems| Usage(format!("{problems}\nsee 'ultrasimple-ctl --help'")))?;
+    let settings = connect::settings(own, &matches, std::env::vars_os()).map_err(usage)?;
     let rule = match &cli.command {
         Command::Restore(args) => restore::rule(args, SystemClock.now())?,
         _ => select::Rule::default(),
@@ -130,6 +136,27 @@ fn start(request: Request) -> anyhow::Result<Outcome> {
         let store = connect::open(&settings.store, parallel.max(find::LOOKS_IN_FLIGHT)).await?;
         run(store.as_ref(), &cli, &settings, rule, parallel).await
     })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "maps an error")]
+fn usage(problems: Problems) -> Usage {
+    Usage(format!("{problems}\nsee 'ultrasimple-ctl --help'"))
+}
+
+/// What asks etcd and the nodes; the bucket only where there is one.
+async fn about_fleet(cli: &Cli, settings: &Settings) -> anyhow::Result<Outcome> {
+    use fleet::nodes::Change;
+    let (json, source) = (cli.json, fleet::source::Source::open(settings).await?);
+    match &cli.command {
+        Command::Shards(args) => fleet::shards::run(&source, &settings.store, args, json).await,
+        Command::Nodes(args) => match &args.change {
+            None => fleet::nodes::run(&source, args, json).await,
+            Some(Change::Drain(args)) => fleet::drain::drain(&source, args, json).await,
+            Some(Change::Undrain(args)) => fleet::drain::undrain(&source, args, json).await,
+        },
+        Command::Status(args) => status::run(&source, &settings.store, args, json).await,
+        _ => Ok(Outcome::AllWell),
+    }
 }
 
 /// Does the work, with threads for so much at once, unless Ctrl-C or SIGTERM comes first.
@@ -175,10 +202,14 @@ async fn run(
         Command::Hold(args) => hold::place(store, args, json).await,
         Command::Release(args) => hold::release(store, args, json).await,
         Command::Holds => hold::list(store, json).await,
-        Command::Status => status::run(store, json).await,
         Command::Catalog(args) => catalog::run(store, args, json).await,
         // Done already.
-        Command::Completions(_) | Command::Man(_) | Command::Cost(_) => Ok(Outcome::AllWell),
+        Command::Completions(_)
+        | Command::Man(_)
+        | Command::Cost(_)
+        | Command::Status(_)
+        | Command::Shards(_)
+        | Command::Nodes(_) => Ok(Outcome::AllWell),
     }
 }
 

@@ -127,10 +127,18 @@ pub(crate) fn terminal_width() -> Option<usize> {
 /// # Errors
 /// When stdout cannot be written (a full disk).
 pub(crate) fn print(text: &str) -> io::Result<()> {
+    print_more(text).map(|_| ())
+}
+
+/// Writes to stdout; whether there is still somebody who reads.
+///
+/// # Errors
+/// As [`print()`].
+pub(crate) fn print_more(text: &str) -> io::Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true),
     }
 }
 

@@ -1,30 +1,55 @@
-//! `status`: the bucket at a glance, from the cluster file, the catalogs and the holds. No object is looked at.
+//! `status`: the fleet at a glance, from etcd and the nodes, or from the one daemon; and the bucket, from the cluster
+//! file, the catalogs and the holds. No object is looked at.
 
 use std::collections::BTreeMap;
+
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
 use ultrasimple_core::cluster_file::{ClusterFile, Holder};
+use ultrasimple_core::config::StoreSettings;
 use ultrasimple_core::{KeyStem, SourcePath, Timestamp, VolumeName};
 use ultrasimple_keeper::Holds;
 use ultrasimple_store::Store;
 
+use crate::find::LOOKS_IN_FLIGHT;
+use crate::fleet::glance::Glance;
+use crate::fleet::source::{Found, Source};
+use crate::fleet::watch::time_span;
 use crate::known::{self, Entry, Known};
-use crate::{Outcome, show};
+use crate::{Outcome, Usage, connect, show};
 
 pub(crate) const EXAMPLES: &str = "\
-Reads the cluster file, the catalogs and the list of holds: a few hundred requests at most. What the objects say is
-shown by databases, and proved by verify.
+With -etcd it tells of the fleet, without of the daemon at -http, if one answers; with -bucket also of the bucket:
+it reads the cluster file, the catalogs and the list of holds, a few hundred requests at most. What the objects say
+is shown by databases, and proved by verify.
 
-Exit status: 0 all well, 3 something needs attention: a catalog that cannot be used, a newest backup that is marked
-or faulty, a database whose last check failed.";
+Exit status: 0 all well; 3 something needs attention: a shard without an owner, a change that has been waiting for
+longer than --max-exposure, a node that does not answer, a catalog that cannot be used, a newest backup that is
+marked or faulty, a database whose last check failed; 1 when etcd or the bucket does not answer.";
 
 /// Databases that are named for people.
 const NAMED: usize = 20;
 
-/// The JSON document; see docs/CTL.md.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {
+    /// How long a change may wait for its backup
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = time_span)]
+    max_exposure: Duration,
+}
+
+/// The JSON document, see docs/CTL.md: all of the bucket, where there is one, and the fleet or the daemon.
+#[derive(Debug, Serialize)]
+struct Document {
+    #[serde(flatten)]
+    bucket: Option<OfBucket>,
+    fleet: Option<Glance>,
+    daemon: Option<Glance>,
+}
+
 #[derive(Debug, Default, Serialize)]
-struct Status {
+struct OfBucket {
     location: String,
     cluster: Option<Cluster>,
     volumes: BTreeMap<VolumeName, Volume>,
@@ -57,6 +82,7 @@ struct Cluster {
 struct Volume {
     catalogs: u64,
     databases: u64,
+    gone: u64,
     backups: u64,
     object_bytes: u64,
 }
@@ -86,31 +112,106 @@ struct Attention {
 /// Prints it.
 ///
 /// # Errors
-/// When the store cannot be read.
-pub(crate) async fn run(store: &dyn Store, json: bool) -> anyhow::Result<Outcome> {
+/// When etcd does not answer, or the store cannot be read.
+pub(crate) async fn run(
+    source: &Source,
+    settings: &StoreSettings,
+    args: &Status,
+    json: bool,
+) -> anyhow::Result<Outcome> {
+    let found = source.look().await?;
+    let seen = match (&settings.bucket, &found) {
+        (Some(_), _) => {
+            let store = connect::open(settings, LOOKS_IN_FLIGHT).await?;
+            Some(look(store.as_ref()).await?)
+        }
+        (None, Found::Nobody(why)) => {
+            let text = "-bucket is missing: say where the backups are; or say with -etcd where the fleet is";
+            return Err(Usage(format!("{text} (no daemon answers: {why})")).into());
+        }
+        (None, _) => None,
+    };
+    let document = Document::of(found, seen, args.max_exposure);
+    if json {
+        show::print_json(&document)?;
+    } else {
+        show::print(&document.text())?;
+    }
+    Ok(if document.is_well() { Outcome::AllWell } else { Outcome::SomeFailed })
+}
+
+/// What the bucket has to say, and its random name.
+async fn look(store: &dyn Store) -> anyhow::Result<(OfBucket, Option<String>)> {
     let location = store.location();
     let cannot = || format!("cannot list the catalogs and holds in {location}");
     let cluster = known::cluster_file(store).await?;
     let known = Known::load(store, false).await.with_context(cannot)?;
     let holds = Holds::list(store).await.with_context(cannot)?;
-    let mut status = Status::of(&known);
+    let mut status = OfBucket::of(&known);
     location.clone_into(&mut status.location);
     status.held = holds.len();
+    let name = cluster.as_ref().map(|file| file.bucket.clone());
     status.cluster = cluster.map(|ClusterFile { shards, generation, holder, .. }| Cluster {
         shards,
         generation,
         holder,
     });
-    if json {
-        show::print_json(&status)?;
-    } else {
-        show::print(&status.text())?;
-    }
-    let all_well = status.attention.is_empty() && status.catalogs.unusable.is_empty();
-    Ok(if all_well { Outcome::AllWell } else { Outcome::SomeFailed })
+    Ok((status, name))
 }
 
-impl Status {
+impl Document {
+    fn of(found: Found, bucket: Option<(OfBucket, Option<String>)>, limit: Duration) -> Self {
+        let (bucket, name) = bucket.map_or((None, None), |(bucket, name)| (Some(bucket), name));
+        let (mut fleet, mut daemon) = (None, None);
+        match found {
+            Found::Fleet(found) => {
+                let mut glance = Glance::of_fleet(&found, limit);
+                if let Some(bucket) = &bucket {
+                    let volumes = bucket.volumes.iter();
+                    let volumes = volumes.map(|(name, it)| (name.clone(), it.databases - it.gone));
+                    glance.compare_volumes(&volumes.collect());
+                }
+                let theirs = found.state.fleet.as_ref().map(|fleet| &fleet.bucket);
+                if theirs.is_some() && bucket.is_some() && theirs != name.as_ref() {
+                    let text =
+                        "the fleet backs up to another bucket than the one that -bucket names";
+                    glance.attention.push(text.to_owned());
+                }
+                fleet = Some(glance);
+            }
+            Found::Daemon(answer) => {
+                // One that is about another bucket happens to be on this host.
+                let location = bucket.as_ref().map(|bucket| &bucket.location);
+                let is_it = location.is_none() || location == answer.node.bucket.as_ref();
+                daemon = is_it.then(|| Glance::of_daemon(&answer, limit));
+            }
+            Found::Nobody(_) => {}
+        }
+        Self { bucket, fleet, daemon }
+    }
+
+    fn glance(&self) -> Option<&Glance> {
+        self.fleet.as_ref().or(self.daemon.as_ref())
+    }
+
+    fn is_well(&self) -> bool {
+        self.bucket.as_ref().is_none_or(OfBucket::is_well)
+            && self.glance().is_none_or(|glance| glance.attention.is_empty())
+    }
+
+    fn text(&self) -> String {
+        let glance = self.glance().map(Glance::text).unwrap_or_default();
+        let bucket = self.bucket.as_ref().map(OfBucket::text).unwrap_or_default();
+        let between = if glance.is_empty() || bucket.is_empty() { "" } else { "\n" };
+        format!("{glance}{between}{bucket}")
+    }
+}
+
+impl OfBucket {
+    fn is_well(&self) -> bool {
+        self.attention.is_empty() && self.catalogs.unusable.is_empty()
+    }
+
     fn of(known: &Known) -> Self {
         let mut status = Self::default();
         let written = || known.catalogs.iter().map(|head| head.written_at);
@@ -142,6 +243,7 @@ impl Status {
         self.faults += entry.faults;
         if let Some(volume) = known.volume(entry).and_then(|name| self.volumes.get_mut(name)) {
             volume.databases += 1;
+            volume.gone += u64::from(entry.gone_since.is_some());
             volume.backups += entry.backups;
             volume.object_bytes = volume.object_bytes.saturating_add(entry.bytes);
         }

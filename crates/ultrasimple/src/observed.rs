@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
-use ultrasimple_cluster::Lease;
+use ultrasimple_core::config::Settings;
 use ultrasimple_core::{Clock, NodeName};
 use ultrasimple_replicator::{Replicator, ShardStatus, Statistics};
 
@@ -20,9 +20,9 @@ const SLACK: Duration = Duration::from_mins(1);
 /// A node that runs.
 pub(crate) struct Observed {
     node: NodeName,
+    bucket: String,
     replicator: Arc<Replicator>,
     /// Of a node of a fleet.
-    lease: Option<Lease>,
     interval: Duration,
     clock: Arc<dyn Clock>,
     /// When it began, by the monotonic clock.
@@ -34,6 +34,8 @@ pub(crate) struct Observed {
 struct NodeStatus {
     node: NodeName,
     version: &'static str,
+    /// Where its backups go.
+    bucket: String,
     /// How much longer its lease may be acted upon; `null` without etcd.
     lease_seconds: Option<f64>,
     trusted: bool,
@@ -47,14 +49,14 @@ struct NodeStatus {
 
 impl Observed {
     pub(crate) fn new(
-        node: NodeName,
+        settings: &Settings,
+        bucket: String,
         replicator: Arc<Replicator>,
-        lease: Option<Lease>,
-        interval: Duration,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let since = clock.monotonic();
-        Self { node, replicator, lease, interval, clock, since }
+        let (since, interval) = (clock.monotonic(), settings.scan.interval);
+        let node = settings.node.node.clone();
+        Self { node, bucket, replicator, interval, clock, since }
     }
 
     async fn ask(&self) -> Result<Vec<ShardStatus>, String> {
@@ -65,7 +67,7 @@ impl Observed {
     }
 
     fn is_trusted(&self) -> bool {
-        self.lease.as_ref().is_none_or(Lease::is_trusted)
+        self.replicator.lease().is_none_or(|lease| lease.is_trusted())
     }
 }
 
@@ -80,7 +82,8 @@ impl Told for Observed {
         let status = NodeStatus {
             node: self.node.clone(),
             version: env!("CARGO_PKG_VERSION"),
-            lease_seconds: self.lease.as_ref().map(|lease| lease.remaining().as_secs_f64()),
+            bucket: self.bucket.clone(),
+            lease_seconds: self.replicator.lease().map(|lease| lease.remaining().as_secs_f64()),
             trusted: self.is_trusted(),
             shards: shards.len(),
             databases: shards.iter().map(|shard| shard.databases).sum(),

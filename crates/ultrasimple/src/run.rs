@@ -2,19 +2,20 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Error, bail};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 use ultrasimple_command_line::secrets;
 use ultrasimple_core::config::{HttpSettings, RunMode, Settings};
 use ultrasimple_core::{Clock, SystemClock};
-use ultrasimple_replicator::{CycleReport, Replicator, ReplicatorOptions};
+use ultrasimple_replicator::{CycleReport, Replicator, ReplicatorOptions, RunError};
 
 use crate::http::{self, Server, Token};
 use crate::observed::Observed;
-use crate::{scratch, signals, store};
+use crate::{fleet, scratch, signals, store};
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +26,14 @@ pub(crate) enum Outcome {
     SomeFailed,
 }
 
+/// Between two attempts to join a fleet anew.
+const REJOIN: Duration = Duration::from_secs(5);
+
 /// Runs as the settings say, until done or told to stop.
 ///
 /// # Errors
 /// When it could not start, or could not go on.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
-    not_yet(&settings)?;
     let cancel = signals::cancellation()?;
     // Takes what others may have, before anything is asked of the store.
     let door = door(&settings.http).await?;
@@ -45,30 +48,53 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
         () = cancel.cancelled() => bail!("stopped before the store was open"),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let replicator = Replicator::new(options(&settings), store, Arc::clone(&clock));
+    let replicator = Replicator::new(options(&settings), Arc::clone(&store), Arc::clone(&clock));
     let replicator = Arc::new(replicator.context("cannot start")?);
+    let fleet = settings.fleet.as_ref().filter(|_| settings.run == RunMode::Forever);
+    let served = server.as_ref().map(Server::address);
+    let join = async || match fleet {
+        None => anyhow::Ok(()),
+        Some(fleet) => {
+            let membership = tokio::select! {
+                joined = fleet::join(&settings, fleet, &store, served, &clock) => joined?,
+                () = cancel.cancelled() => bail!("stopped before the fleet was joined"),
+            };
+            replicator.join(membership);
+            Ok(())
+        }
+    };
+    join().await?;
     if let Some(server) = &server {
-        let (node, interval) = (settings.node.node.clone(), settings.scan.interval);
-        let observed = Observed::new(node, Arc::clone(&replicator), None, interval, clock);
+        let bucket = store.location().to_owned();
+        let observed =
+            Observed::new(&settings, bucket, Arc::clone(&replicator), Arc::clone(&clock));
         server.tell_of(Arc::new(observed));
     }
     match settings.run {
         RunMode::Forever => {
-            replicator.run(settings.scan.interval, cancel).await?;
+            loop {
+                match replicator.run(settings.scan.interval, cancel.clone()).await {
+                    Err(RunError::Rejoin(reason)) => warn!("joins its fleet anew: {reason}"),
+                    ended => break ended?,
+                }
+                while let Err(error) = join().await {
+                    let may_pass = fleet::may_pass(&error) && !cancel.is_cancelled();
+                    if !may_pass {
+                        return Err(error);
+                    }
+                    warn!("cannot join now, and tries again: {error:#}");
+                    tokio::select! {
+                        () = cancel.cancelled() => {}
+                        () = tokio::time::sleep(REJOIN) => {}
+                    }
+                }
+            }
             info!("stopped");
             Ok(Outcome::AllWell)
         }
         RunMode::Once => Ok(outcome(&replicator.run_once(cancel).await?)),
         RunMode::DryRun => dry_run(&replicator, cancel).await,
     }
-}
-
-/// R12: what can be set, but has no effect yet.
-fn not_yet(settings: &Settings) -> anyhow::Result<()> {
-    if settings.fleet.is_some() && settings.run != RunMode::DryRun {
-        bail!("-etcd: this build cannot do that yet");
-    }
-    Ok(())
 }
 
 /// Prints one line for each database.

@@ -56,7 +56,6 @@ impl Ownership {
 
     pub(super) fn on_lease_granted(
         &mut self,
-        now: Duration,
         lease: LeaseId,
         sent_at: Duration,
         ttl: Duration,
@@ -78,9 +77,6 @@ impl Ownership {
             revoke: Attempt::default(),
             is_given_back: false,
         };
-        if held.ends_at() <= now {
-            return None;
-        }
         tenure.granted_at = Some(sent_at);
         tenure.held = Some(held);
         tenure.grant.done();

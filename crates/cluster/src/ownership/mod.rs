@@ -40,6 +40,9 @@ pub use view::{Change, Claim, RegisteredNode, View};
 /// Claims in one [`Action::Claim`], at most: each is an operation of one transaction, and etcd takes 128 of them.
 pub const CLAIMS_AT_ONCE: usize = 64;
 
+/// Claims that are given back in one transaction, at most.
+pub const UNCLAIMS_AT_ONCE: usize = 64;
+
 /// How long the replicator may take to let go of a shard before it is taken away from it.
 pub const RELEASE_LIMIT: Duration = Duration::from_mins(2);
 
@@ -133,7 +136,7 @@ impl Ownership {
         match event {
             Event::Tick => {}
             Event::LeaseGranted { lease, sent_at, ttl } => {
-                return self.on_lease_granted(now, lease, sent_at, ttl);
+                return self.on_lease_granted(lease, sent_at, ttl);
             }
             Event::LeaseKept { lease, sent_at, ttl } => self.on_lease_kept(lease, sent_at, ttl),
             Event::LeaseGone { lease } => self.on_lease_gone(lease),

@@ -212,13 +212,13 @@ impl Ownership {
             let slot = self.shards.slots.get(&shard).copied();
             let is_asked = matches!(slot, Some(Slot::Claiming { .. }));
             match outcome {
-                Claimed::Won { created, handed_over_by } if is_asked || slot.is_none() => {
+                Claimed::Won { created, handed_over_by } if is_asked => {
                     let is_still_there = created > self.seen.revision
                         || self.mine(&shard).is_some_and(|claim| claim.created == created);
                     if is_still_there {
                         let epoch = Epoch::new(generation, created.0);
                         self.own(&shard, Grant { epoch, handed_over_by }, created);
-                    } else if is_asked {
+                    } else {
                         self.give_up_claiming(now, &shard);
                     }
                 }

@@ -131,6 +131,11 @@ impl RawSettings {
         self.set(setting, Origin::Variable, words);
     }
 
+    /// Whether it was given at all.
+    pub fn is_given(&self, setting: Setting) -> bool {
+        self.given.contains_key(&setting)
+    }
+
     pub(super) fn get(&self, setting: Setting) -> Option<&Given> {
         self.given.get(&setting)
     }

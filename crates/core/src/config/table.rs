@@ -166,7 +166,7 @@ settings! {
          change may wait that long";
     PutBudget = "put-budget" "N", Upload, Kind::Count(1, 1_000_000_000_000), None;
         "Requests a month that cost what a PUT costs (uploads, their parts, listings, all else that is \
-         written), at most. Uploads share what is left of them by how long their changes have waited. \
+         written), at most; of each node of a fleet by itself. Uploads share what is left of them by how long their changes have waited. \
          Without it there is no limit";
     Check = "check" "LEVEL", Upload, Kind::Choice(&["off", "quick", "full"]), Some("quick");
         "How a capture is checked before its upload: off, quick (PRAGMA quick_check) or full (PRAGMA \

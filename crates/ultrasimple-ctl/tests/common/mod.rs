@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
+pub(crate) mod node;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

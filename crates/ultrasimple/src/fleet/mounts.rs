@@ -129,7 +129,8 @@ mod tests {
     fn a_directory_that_is_not_there_is_refused_by_name() {
         let tree = tempfile::tempdir().unwrap();
         let word = format!("v={}/none", tree.path().display());
-        let error = of(&volumes(&[word.clone()]), &patterns(&["/**/*.db"])).unwrap_err();
+        let error =
+            of(&volumes(std::slice::from_ref(&word)), &patterns(&["/**/*.db"])).unwrap_err();
         assert!(format!("{error:#}").contains(&format!("-volume {word}: there is no such")));
         fs::write(tree.path().join("none"), "").unwrap();
         let error = of(&volumes(&[word]), &patterns(&["/**/*.db"])).unwrap_err();

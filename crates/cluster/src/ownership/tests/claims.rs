@@ -1,6 +1,8 @@
 //! Claims, and what becomes of them.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::super::*;
@@ -179,6 +181,32 @@ fn a_claim_that_another_has_is_left_alone_until_it_goes() {
     world.etcd.commit(vec![Change::Claim(key(0), Some(claim))]);
     world.run(TTL * 3);
     assert_eq!(claims(&world, 0).len(), 0);
+    world.etcd.commit(vec![Change::Claim(key(0), None)]);
+    world.run(Duration::ZERO);
+    assert_eq!(world.owned(0).len(), 1);
+}
+
+#[test]
+fn waiting_after_failures_ends_when_another_has_had_it() {
+    let mut world = World::new(1, 1);
+    let late = Rc::new(Cell::new(Duration::from_secs(3)));
+    let delay = Rc::clone(&late);
+    world.fate = Box::new(move |parcel| match parcel {
+        Parcel::Reply(_, Event::Changed { changes, .. })
+            if changes.iter().any(|change| matches!(change, Change::Claim(..))) =>
+        {
+            vec![delay.get()]
+        }
+        _ => vec![Duration::ZERO],
+    });
+    world.run(TTL / 20);
+    let created = Revision(world.etcd.revision + 1);
+    let claim = Claim { node: name(7), generation: 1, lease: LeaseId(77), created };
+    world.etcd.commit(vec![Change::Claim(key(0), Some(claim))]);
+    world.run(Duration::from_secs(3));
+    let tried = claims(&world, 0).len();
+    assert!((3..=5).contains(&tried), "{tried}: it does not know, and tries ever more rarely");
+    late.set(Duration::ZERO);
     world.etcd.commit(vec![Change::Claim(key(0), None)]);
     world.run(Duration::ZERO);
     assert_eq!(world.owned(0).len(), 1);

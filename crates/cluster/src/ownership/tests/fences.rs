@@ -191,3 +191,18 @@ fn fences_and_releases_of_other_epochs_are_ignored() {
     assert_eq!(*world.nodes[0].machine.assignments(), before);
     assert_eq!(questions(&world, 0), 0);
 }
+
+#[test]
+fn a_list_of_before_the_fence_proves_nothing() {
+    let mut world = World::new(1, 2);
+    world.run(TTL);
+    let (shard, epoch) = world.any_of(0);
+    let sent_at = world.now;
+    let (revision, view) = (Revision(world.etcd.revision), world.etcd.view.clone());
+    world.run(TTL / 10);
+    world.fate = Box::new(|_| Vec::new());
+    let by = Epoch::new(1, epoch.revision() + 100);
+    world.tell(0, Event::Fenced { shard, epoch, by });
+    world.tell(0, Event::Listed { sent_at, revision, view });
+    assert_eq!(questions(&world, 0), 0);
+}

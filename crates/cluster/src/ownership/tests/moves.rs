@@ -217,3 +217,50 @@ fn a_release_that_never_ends_is_ended() {
     assert_eq!((world.owned(0).len(), world.owned(1).len()), (0, 8));
     assert!(world.etcd.handovers.is_empty());
 }
+
+#[test]
+fn nothing_is_given_away_while_the_view_may_be_old() {
+    let mut world = World::new(2, 8);
+    world.run(TTL * 2);
+    world.etcd.commit(vec![Change::Drain(name(0), true)]);
+    world.run(TTL / 4);
+    world.fate = Box::new(|parcel| match parcel {
+        Parcel::Request(0, _, Action::List) => Vec::new(),
+        _ => vec![Duration::ZERO],
+    });
+    world.nodes[0].releases = false;
+    world.tell(0, Event::WatchLost);
+    world.run(TTL);
+    let all = world.nodes[0].machine.assignments();
+    assert!(!all.is_empty() && all.values().all(|mine| mine.phase == Phase::Owned));
+}
+
+#[test]
+fn a_node_that_comes_and_goes_does_not_stop_a_drain() {
+    let mut world = World::new(2, 8);
+    world.run(TTL * 2);
+    world.etcd.commit(vec![Change::Drain(name(0), true)]);
+    for round in 0..8 {
+        let mut registered = RegisteredNode { record: record(), lease: LeaseId(99) };
+        // It mounts the volume, and gets nothing of it.
+        registered.record.capacity = 0.0;
+        let comes = (round % 2 == 0).then_some(registered);
+        world.etcd.commit(vec![Change::Node(name(9), comes)]);
+        world.run(TTL / 3);
+    }
+    assert_eq!((world.owned(0).len(), world.owned(1).len()), (0, 8));
+}
+
+#[test]
+fn a_node_that_leaves_waits_until_its_notes_are_there() {
+    let mut world = World::new(1, 4);
+    world.run(TTL);
+    world.fate = Box::new(|parcel| match parcel {
+        Parcel::Request(_, _, Action::Unclaim { .. }) => vec![TTL / 4],
+        _ => vec![Duration::ZERO],
+    });
+    world.tell(0, Event::Leave);
+    world.run(TTL);
+    assert!(world.nodes[0].machine.has_left());
+    assert_eq!(world.etcd.handovers.len(), 4);
+}

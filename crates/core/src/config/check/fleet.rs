@@ -294,6 +294,7 @@ impl Checker<'_> {
         }
         for setting in [Setting::HttpTokenFile, Setting::HttpOpen, Setting::Advertise] {
             if let Some(given) = self.given(setting)
+                && given.origin != Origin::Default
                 && (setting != Setting::HttpOpen || open)
             {
                 let name = given.origin.name(setting);
