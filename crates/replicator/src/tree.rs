@@ -20,7 +20,7 @@ use ultrasimple_core::{
     Clock, KeyStem, NodeName, Place, SourcePath, Timestamp, Volumes, placement,
 };
 use ultrasimple_sqlite::Capturer;
-use ultrasimple_store::{Store, StoreError};
+use ultrasimple_store::Store;
 
 use crate::CycleError;
 use crate::backup::{MemoryBudget, Workshop};
@@ -28,7 +28,7 @@ use crate::budget::PutBudget;
 use crate::keeper::{self, Keeper};
 use crate::node::Halt;
 use crate::options::ReplicatorOptions;
-use crate::recall::{self, Trust};
+use crate::recall::{self, RecallError, Trust};
 use crate::roster::{self, Entry, Roster, Stage};
 use crate::scan::{Naming, NonZeroKey, Problem, Table, VolumeScanner};
 use crate::scanner::{self, News, Scanned, Scanner};
@@ -312,7 +312,7 @@ impl Tree {
         &self,
         lacking: &[(Place, Entry)],
         news: &HashMap<Place, News>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), RecallError> {
         let stems: HashSet<_> = {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
             let news = lacking.iter().filter_map(|(place, _)| news.get(place));
