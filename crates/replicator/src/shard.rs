@@ -176,6 +176,8 @@ struct Absent {
     gone_since: Option<Timestamp>,
     /// Whether the catalog says that it is gone.
     is_told: bool,
+    /// See [`Offer::doubted`].
+    doubted: Option<Hour>,
 }
 
 /// What a catalog says of a database.
@@ -209,33 +211,39 @@ impl Shard {
         self.unsure_since = unsure_since;
         for Recalled { identity, held, gone_since } in recalled {
             let is_told = gone_since.is_some();
-            self.absent.insert(identity, Absent { held, gone_since, is_told });
+            let doubted = None;
+            self.absent.insert(identity, Absent { held, gone_since, is_told, doubted });
         }
     }
 
     /// Takes in what a scan saw of this shard's databases. `now` is of the monotonic clock, `time` of the wall's.
     pub(crate) fn observe(&mut self, news: News, now: Duration, time: Timestamp) {
         for Gone { id, identity, path, .. } in news.gone {
-            self.active.remove(&id);
+            // What an attempt that is under way will have done, nobody will hear.
+            let doubted = self
+                .active
+                .remove(&id)
+                .and_then(|active| active.doubted.max(active.offered.then(|| Hour::of(time))));
             self.unsettled.remove(&id);
             let held = self.held.get(id);
             let fingerprint = held.as_ref().and_then(Held::fingerprint);
             self.ledger.gone(id, path, fingerprint);
             self.held.remove(id);
             if let Some(held) = held {
-                let absent = Absent { held, gone_since: Some(time), is_told: false };
+                let absent = Absent { held, gone_since: Some(time), is_told: false, doubted };
                 self.absent.insert(identity, absent);
             }
         }
         for Changed { id, identity, digest } in news.changed {
-            let is_recalled = self.reappears(id, identity);
+            let (is_recalled, doubted) = self.reappears(id, identity);
             if let Some(active) = self.active.get_mut(&id) {
                 active.seen = Some(digest);
-            } else if !self.is_held(id, digest) {
+            } else if doubted.is_some() || !self.is_held(id, digest) {
                 self.activate(id, now);
                 let may_be_stale = is_recalled || !self.has_observed;
-                if let Some(active) = self.active.get_mut(&id).filter(|_| may_be_stale) {
-                    active.unsure_since = self.unsure_since;
+                if let Some(active) = self.active.get_mut(&id) {
+                    active.unsure_since = self.unsure_since.filter(|_| may_be_stale);
+                    active.doubted = doubted;
                 }
             }
         }
@@ -247,9 +255,9 @@ impl Shard {
         }
     }
 
-    /// A database that a scan shows may be one that was known before.
-    fn reappears(&mut self, id: DatabaseId, identity: Identity) -> bool {
-        let Some(absent) = self.absent.remove(&identity) else { return false };
+    /// A database that a scan shows may be one that was known before. Whether it is, and [`Offer::doubted`].
+    fn reappears(&mut self, id: DatabaseId, identity: Identity) -> (bool, Option<Hour>) {
+        let Some(absent) = self.absent.remove(&identity) else { return (false, None) };
         if self.absent.is_empty() {
             // After the first scan nearly none is left, for good.
             self.absent.shrink_to_fit();
@@ -258,7 +266,7 @@ impl Shard {
             self.ledger.note(id);
         }
         self.held.insert(id, absent.held);
-        true
+        (true, absent.doubted)
     }
 
     /// Whether the bucket has all that a database with this fingerprint holds.
@@ -359,7 +367,9 @@ impl Shard {
         let was_looked_at = self.has_observed && self.absent.is_empty();
         let is_doubted =
             |active: &Active| active.unsure_since.is_some() || active.doubted.is_some();
-        (self.unsure_since.is_none() || was_looked_at) && !self.active.values().any(is_doubted)
+        let is_certain = self.unsure_since.is_none() || was_looked_at;
+        let is_at_rest = self.absent.values().all(|absent| absent.doubted.is_none());
+        is_certain && is_at_rest && !self.active.values().any(is_doubted)
     }
 
     /// How many are offered and not yet settled.

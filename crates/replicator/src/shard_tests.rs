@@ -134,6 +134,31 @@ fn after_a_doubtful_attempt_the_owner_is_not_sure_until_a_write_is_confirmed() {
 }
 
 #[test]
+fn a_doubt_outlives_the_database() {
+    for is_settled in [true, false] {
+        let (id, again) = (test_id(1), test_id(2));
+        let known = |id| Changed { id, identity: identity(test_id(1)), digest: digest(1) };
+        let mut shard = Shard::default();
+        see(&mut shard, &[(id, digest(1))], &[], S(1));
+        offered(&mut shard, S(1));
+        shard.settle(id, stored(1, true), S(1));
+        see(&mut shard, &[(id, digest(2))], &[], S(2));
+        offered(&mut shard, S(2));
+        let hour = Hour::of(Timestamp::UNIX_EPOCH);
+        if is_settled {
+            shard.settle(id, Outcome::GivenUp(hour), S(2));
+        }
+        see(&mut shard, &[], &[id], S(3));
+        assert!(!shard.is_sure());
+        // As the bucket had it before, to the fingerprint.
+        let news = News { changed: vec![known(again)], gone: Vec::new() };
+        shard.observe(news, S(4), Timestamp::UNIX_EPOCH);
+        let offers = shard.offers(S(4), Duration::ZERO);
+        assert_eq!(offers.first().map(|offer| offer.doubted), Some(Some(hour)), "{is_settled}");
+    }
+}
+
+#[test]
 fn an_owner_whose_catalog_may_be_stale_is_sure_when_all_its_databases_were_looked_at() {
     let (one, two, three) = (test_id(1), test_id(2), test_id(3));
     let mut shard = Shard::default();

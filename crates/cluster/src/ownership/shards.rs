@@ -344,7 +344,11 @@ impl Ownership {
             Request::Grant => self.on_grant_failed(now),
             Request::KeepAlive => self.on_keep_alive_failed(now),
             Request::Register => self.on_register_failed(now),
-            Request::List => self.seen.list.failed(now, self.pace),
+            Request::List => {
+                // An earlier one may have been answered meanwhile: no watch follows that any more.
+                self.seen.lost(now, self.pace);
+                self.seen.list.failed(now, self.pace);
+            }
             Request::Unclaim(shard) => self.on_unclaim_failed(now, shard),
             Request::Revoke => self.on_revoke_failed(now),
             Request::Generation => self.generation_attempt.failed(now, self.pace),

@@ -49,6 +49,7 @@ pub(super) fn put_of<'a>(
         fields: prepared.fields.clone(),
         content: prepared.content,
         expected,
+        must_write: false,
     }
 }
 
@@ -83,7 +84,7 @@ impl Sending<'_> {
     }
 
     async fn put(self, prepared: Prepared) -> Result<Attempt, Stop> {
-        let Self { store, clock, counters, stem, known: Known { last, .. } } = self;
+        let Self { store, clock, counters, stem, known: Known { last, doubted, .. } } = self;
         let hour = Hour::of(prepared.fields.captured_at);
         let damage: Option<Box<str>> = match &prepared.fields.check {
             CheckResult::Failed(found) => Some(found.as_str().into()),
@@ -98,7 +99,8 @@ impl Sending<'_> {
             let failure = put::would_replace_good(damage.as_deref());
             return Ok(Attempt::unsent(Outcome::Failed(failure)));
         }
-        let put = put_of(store, stem, &prepared, here.map(|last| last.etag));
+        let mut put = put_of(store, stem, &prepared, here.map(|last| last.etag));
+        put.must_write = doubted.is_some();
         let Prepared { digest, settled, body, .. } = prepared;
         let backup = match put.run(body).await {
             Ok(done) => {
