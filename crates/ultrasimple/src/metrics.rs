@@ -60,7 +60,7 @@ pub(crate) struct Figures<'a> {
     pub(crate) statistics: Statistics,
     pub(crate) distributions: &'a Distributions,
     /// Of a node of a fleet.
-    pub(crate) lease: Option<&'a Lease>,
+    pub(crate) lease: Option<Lease>,
     pub(crate) now: Timestamp,
     pub(crate) uptime: Duration,
 }
@@ -145,7 +145,7 @@ impl Figures<'_> {
         let ShardCounts { starting, owned, releasing } = self.statistics.shards;
         let phases = [("starting", starting), ("owned", owned), ("releasing", releasing)];
         samples.counts(&c::SHARDS, phases);
-        if let Some(lease) = self.lease {
+        if let Some(lease) = &self.lease {
             samples.real(&c::LEASE_REMAINING, lease.remaining().as_secs_f64());
         }
         samples.count(&c::FENCES, self.statistics.fences);

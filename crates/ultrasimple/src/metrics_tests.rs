@@ -66,13 +66,14 @@ async fn scenario(is_in_fleet: bool, later: Duration) -> Samples {
     let (membership, controls) =
         ultrasimple_cluster::membership::membership(Arc::clone(&clock) as Arc<dyn Clock>);
     controls.trust_until(clock.monotonic() + later + Duration::from_secs(8));
-    let lease = is_in_fleet.then(|| membership.lease().clone());
+    if is_in_fleet {
+        replicator.join(membership);
+    }
     clock.0.fetch_add(later.as_secs(), Ordering::Relaxed);
     let raw = RawSettings::from_variables([("ULTRASIMPLE_BUCKET".into(), "backups".into())]);
     let settings = Settings::check(&raw, &load::context().unwrap()).unwrap();
     let bucket = "backups".to_owned();
-    let observed =
-        Observed::new(&settings, bucket, Arc::new(replicator), lease, clock, distributions);
+    let observed = Observed::new(&settings, bucket, Arc::new(replicator), clock, distributions);
     observed.samples()
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
-use ultrasimple_cluster::Lease;
 use ultrasimple_core::config::Settings;
 use ultrasimple_core::{Clock, NodeName};
 use ultrasimple_replicator::{Replicator, ShardStatus, Statistics};
@@ -26,8 +25,6 @@ pub(crate) struct Observed {
     node: NodeName,
     bucket: String,
     replicator: Arc<Replicator>,
-    /// Of a node of a fleet.
-    lease: Option<Lease>,
     interval: Duration,
     clock: Arc<dyn Clock>,
     /// How long things took.
@@ -59,13 +56,12 @@ impl Observed {
         settings: &Settings,
         bucket: String,
         replicator: Arc<Replicator>,
-        lease: Option<Lease>,
         clock: Arc<dyn Clock>,
         distributions: Arc<Distributions>,
     ) -> Self {
         let (since, interval) = (clock.monotonic(), settings.scan.interval);
         let node = settings.node.node.clone();
-        Self { node, bucket, replicator, lease, interval, clock, distributions, since }
+        Self { node, bucket, replicator, interval, clock, distributions, since }
     }
 
     /// Begins to push its numbers to a collector.
@@ -90,7 +86,7 @@ impl Observed {
     }
 
     fn is_trusted(&self) -> bool {
-        self.lease.as_ref().is_none_or(Lease::is_trusted)
+        self.replicator.lease().is_none_or(|lease| lease.is_trusted())
     }
 }
 
@@ -110,7 +106,7 @@ impl Told for Observed {
             node: self.node.clone(),
             version: env!("CARGO_PKG_VERSION"),
             bucket: self.bucket.clone(),
-            lease_seconds: self.lease.as_ref().map(|lease| lease.remaining().as_secs_f64()),
+            lease_seconds: self.replicator.lease().map(|lease| lease.remaining().as_secs_f64()),
             trusted: self.is_trusted(),
             shards: shards.len(),
             databases: shards.iter().map(|shard| shard.databases).sum(),
@@ -146,7 +142,7 @@ impl Source for Observed {
         let figures = Figures {
             statistics: self.replicator.statistics(),
             distributions: &self.distributions,
-            lease: self.lease.as_ref(),
+            lease: self.replicator.lease(),
             now: self.clock.now(),
             uptime: self.clock.monotonic().saturating_sub(self.since),
         };

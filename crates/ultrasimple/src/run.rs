@@ -11,16 +11,13 @@ use tracing::{info, warn};
 use ultrasimple_command_line::secrets;
 use ultrasimple_core::config::{HttpSettings, RunMode, Settings};
 use ultrasimple_core::{Clock, SystemClock};
-use ultrasimple_replicator::{CycleReport, Replicator, ReplicatorOptions};
-use ultrasimple_telemetry::Otlp;
+use ultrasimple_replicator::{CycleReport, Replicator, ReplicatorOptions, RunError};
+use ultrasimple_telemetry::{Exporter, Otlp};
 
 use crate::http::{self, Server, Token};
 use crate::metrics::Distributions;
 use crate::observed::Observed;
 use crate::{fleet, scratch, signals, store};
-
-/// How long the last numbers may take on their way to the collector.
-const LAST_EXPORT: Duration = Duration::from_secs(5);
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,14 +28,35 @@ pub(crate) enum Outcome {
     SomeFailed,
 }
 
+/// Between two attempts to join a fleet anew.
+const REJOIN: Duration = Duration::from_secs(5);
+/// How long the last numbers may take on their way to the collector.
+const LAST_EXPORT: Duration = Duration::from_secs(5);
+
 /// Runs as the settings say, until done or told to stop.
 ///
 /// # Errors
 /// When it could not start, or could not go on.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
-    let cancel = signals::cancellation()?;
     let otlp = Otlp::wanted().context("cannot start")?;
     let otlp = otlp.filter(|_| settings.run != RunMode::DryRun);
+    let mut exporter = None;
+    let outcome = act(settings, otlp, &mut exporter).await;
+    if let Some(exporter) = exporter
+        && let Err(error) = exporter.end(LAST_EXPORT).await
+    {
+        warn!("The last numbers could not be exported: {error}");
+    }
+    outcome
+}
+
+/// As [`run`]. `exporter`: begun as `otlp` says, to be ended after this.
+async fn act(
+    settings: Settings,
+    otlp: Option<Otlp>,
+    exporter: &mut Option<Exporter>,
+) -> anyhow::Result<Outcome> {
+    let cancel = signals::cancellation()?;
     // Takes what others may have, before anything is asked of the store.
     let door = door(&settings.http).await?;
     scratch::prepare(&settings.upload.scratch)?;
@@ -54,50 +72,54 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let replicator = Replicator::new(options(&settings), Arc::clone(&store), Arc::clone(&clock));
     let distributions = Arc::new(Distributions::default());
-    let mut replicator =
+    let replicator =
         replicator.context("cannot start")?.watched_by(Arc::clone(&distributions) as _);
-    let mut lease = None;
-    if let Some(fleet) = settings.fleet.as_ref().filter(|_| settings.run == RunMode::Forever) {
-        let served = server.as_ref().map(Server::address);
-        let membership = tokio::select! {
-            joined = fleet::join(&settings, fleet, &store, served, &clock) => joined?,
-            () = cancel.cancelled() => bail!("stopped before the fleet was joined"),
-        };
-        lease = Some(membership.lease().clone());
-        replicator = replicator.in_fleet(membership);
-    }
     let replicator = Arc::new(replicator);
-    let bucket = store.location().to_owned();
-    let observed =
-        Observed::new(&settings, bucket, Arc::clone(&replicator), lease, clock, distributions);
+    let fleet = settings.fleet.as_ref().filter(|_| settings.run == RunMode::Forever);
+    let served = server.as_ref().map(Server::address);
+    let join = async || match fleet {
+        None => anyhow::Ok(()),
+        Some(fleet) => {
+            let membership = tokio::select! {
+                joined = fleet::join(&settings, fleet, &store, served, &clock) => joined?,
+                () = cancel.cancelled() => bail!("stopped before the fleet was joined"),
+            };
+            replicator.join(membership);
+            Ok(())
+        }
+    };
+    join().await?;
+    let (bucket, teller) = (store.location().to_owned(), Arc::clone(&replicator));
+    let observed = Observed::new(&settings, bucket, teller, Arc::clone(&clock), distributions);
     let observed = Arc::new(observed);
-    let exporter = otlp.map(|otlp| observed.export(otlp)).transpose().context("cannot start")?;
+    *exporter = otlp.map(|otlp| observed.export(otlp)).transpose().context("cannot start")?;
     if let Some(server) = &server {
         server.tell_of(observed);
     }
-    let outcome = act(&settings, &replicator, cancel).await;
-    if let Some(exporter) = exporter
-        && let Err(error) = exporter.end(LAST_EXPORT).await
-    {
-        warn!("The last numbers could not be exported: {error}");
-    }
-    outcome
-}
-
-/// Backs up, or shows what it would do.
-async fn act(
-    settings: &Settings,
-    replicator: &Replicator,
-    cancel: CancellationToken,
-) -> anyhow::Result<Outcome> {
     match settings.run {
         RunMode::Forever => {
-            replicator.run(settings.scan.interval, cancel).await?;
+            loop {
+                match replicator.run(settings.scan.interval, cancel.clone()).await {
+                    Err(RunError::Rejoin(reason)) => warn!("joins its fleet anew: {reason}"),
+                    ended => break ended?,
+                }
+                while let Err(error) = join().await {
+                    let may_pass = fleet::may_pass(&error) && !cancel.is_cancelled();
+                    if !may_pass {
+                        return Err(error);
+                    }
+                    warn!("cannot join now, and tries again: {error:#}");
+                    tokio::select! {
+                        () = cancel.cancelled() => {}
+                        () = tokio::time::sleep(REJOIN) => {}
+                    }
+                }
+            }
             info!("stopped");
             Ok(Outcome::AllWell)
         }
         RunMode::Once => Ok(outcome(&replicator.run_once(cancel).await?)),
-        RunMode::DryRun => dry_run(replicator, cancel).await,
+        RunMode::DryRun => dry_run(&replicator, cancel).await,
     }
 }
 

@@ -38,7 +38,8 @@ impl Member {
         let clock = Arc::clone(&world.clock) as Arc<dyn Clock>;
         let (membership, controls) = membership(clock);
         controls.trust_until(Duration::MAX);
-        let replicator = builder.build().unwrap().in_fleet(membership);
+        let replicator = builder.build().unwrap();
+        replicator.join(membership);
         let session = Session::start(replicator).await;
         Self { session, controls, assignments: Assignments::new() }
     }
@@ -117,7 +118,7 @@ fn enough(world: &World) -> usize {
         shards.insert(shard_of(world, *n));
         shards.len() == 4
     };
-    (0..).find(all).unwrap() + 1
+    (0..10_000).find(all).unwrap() + 1
 }
 
 /// A world with some databases, and a member that has backed them all up and rests.
@@ -259,7 +260,8 @@ async fn an_upload_is_given_up_when_the_lease_ends_or_the_shard_is_taken_away() 
 /// Makes databases in two shards, one each.
 fn two_shards(world: &World) -> [u32; 2] {
     let one = shard_of(world, 0);
-    let other = (1..).map(|n| (n, shard_of(world, n))).find(|&(_, shard)| shard != one).unwrap();
+    let other =
+        (1..10_000).map(|n| (n, shard_of(world, n))).find(|&(_, shard)| shard != one).unwrap();
     drop(world.bank("t0.db"));
     drop(world.bank(&format!("t{}.db", other.0)));
     [one, other.1]

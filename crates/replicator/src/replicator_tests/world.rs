@@ -111,7 +111,7 @@ impl Store for FaultyStore {
         if key.as_str().starts_with(".ultrasimple/") {
             if self.hang_catalog.swap(false, Ordering::SeqCst) {
                 self.hanging.fetch_add(1, Ordering::SeqCst);
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             return self.inner.put(key, body, condition).await;
         }
