@@ -182,7 +182,7 @@ pub(crate) async fn tend(tender: &Tender, membership: &Membership, owner: &Shard
     let is_final = matches!(ask, Ask::Final | Ask::Once);
     let tended = tokio::select! {
         biased;
-        () = owner.seat().abort.cancelled() => return owner.end_tending(None),
+        // Of the last word only who gives the shard back decides how long it may take.
         () = owner.seat().retire.cancelled(), if ask != Ask::Final => {
             return owner.end_tending(None);
         }

@@ -67,7 +67,7 @@ async fn scenario(is_in_fleet: bool, later: Duration) -> Samples {
         ultrasimple_cluster::membership::membership(Arc::clone(&clock) as Arc<dyn Clock>);
     controls.trust_until(clock.monotonic() + later + Duration::from_secs(8));
     if is_in_fleet {
-        replicator.join(membership);
+        replicator.join(membership.clone());
     }
     clock.0.fetch_add(later.as_secs(), Ordering::Relaxed);
     let raw = RawSettings::from_variables([("ULTRASIMPLE_BUCKET".into(), "backups".into())]);

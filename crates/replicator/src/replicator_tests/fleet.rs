@@ -214,10 +214,10 @@ async fn without_a_confirmed_lease_nothing_is_written_and_nothing_is_forgotten()
     let commits = bank.commit().unwrap();
     first.controls.trust_until(Duration::ZERO);
     world.clock.advance(Duration::from_secs(15));
-    let before = world.requests();
+    let before = world.requests().puts;
     let report = first.cycle().await;
     assert_eq!((report.stored, report.pending, report.failed), (0, 1, 0));
-    assert_eq!(world.requests(), before);
+    assert_eq!(world.requests().puts, before);
     first.controls.trust_until(Duration::MAX);
     world.clock.advance(Duration::from_secs(15));
     assert_eq!(first.cycle().await.stored, 1);
@@ -296,6 +296,24 @@ async fn a_catalog_that_hangs_keeps_no_shard_from_being_given_back() {
     let last_words = first.release(&[0, 1, 2, 3]).await;
     assert_eq!(last_words.iter().flatten().collect::<Vec<_>>(), [&FIRST]);
     assert_eq!(world.catalog().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_whose_uploads_do_not_end_is_given_back_with_what_was_stored_in_its_catalog() {
+    let world = World::new().await;
+    let shards = two_shards(&world);
+    let builder = world.builder().node("n1").drain_timeout(Duration::from_secs(1));
+    let mut node = Member::start_as(&world, builder).await;
+    node.own(shards, grant(FIRST, None)).await;
+    assert_eq!(node.cycle().await.stored, 2);
+    Bank::open(&world.data("t0.db"), &BankOptions::default()).unwrap().commit().unwrap();
+    world.fault(Fault::Hang);
+    world.clock.advance(Duration::from_secs(15));
+    let tree = node.session.node.tree().await.unwrap();
+    tree.scan_and_offer().await.unwrap();
+    until_it_hangs(&world, 1).await;
+    node.release(&shards).await;
+    assert_eq!(world.catalog().await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

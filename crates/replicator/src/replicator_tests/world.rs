@@ -280,6 +280,8 @@ impl Session {
 
     /// A cycle, and all that is due in the background after it.
     pub(super) async fn cycle_and_keep(&mut self) -> CycleReport {
+        // A round that is under way is no second one.
+        self.node.tree().await.unwrap().keeper.idle().await;
         let report = self.cycle().await;
         self.node.tree().await.unwrap().keeper.idle().await;
         report
