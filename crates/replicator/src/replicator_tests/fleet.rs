@@ -320,6 +320,29 @@ async fn actors_that_are_made_anew_do_not_believe_what_was_handed_over_before_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_handover_of_before_somebody_else_had_the_bucket_is_not_believed() {
+    let (world, mut first) = at_rest(1).await;
+    let last_words = first.release(&[0, 1, 2, 3]).await;
+    assert_eq!(last_words.iter().flatten().collect::<Vec<_>>(), [&FIRST]);
+    first.session.kill().await;
+    let old = std::fs::read(world.data("t0.db")).unwrap();
+    // A node without etcd is run meanwhile. It ends before it has written a catalog.
+    let mut alone = world.session().await;
+    world.clock.advance(Duration::from_hours(1));
+    Bank::open(&world.data("t0.db"), &BankOptions::default()).unwrap().commit().unwrap();
+    assert_eq!(alone.cycle().await.stored, 1);
+    alone.kill().await;
+    // The fleet again, on the state that the old catalog tells of.
+    std::fs::write(world.data("t0.db"), &old).unwrap();
+    world.clock.advance(Duration::from_hours(1));
+    let mut second = Member::start(&world, "n2").await;
+    let handed_over_by = Some(Epoch::new(3, FIRST));
+    second.own(0..4, Grant { epoch: Epoch::new(9, SECOND), handed_over_by }).await;
+    assert_eq!(second.cycle().await.stored, 1, "it is the newest again");
+    assert_eq!(world.restored_from(world.backups().last().unwrap()), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_wakes_up_late_is_fenced_and_says_so() {
     let (world, mut first) = at_rest(1).await;
     let mut bank = Bank::open(&world.data("t0.db"), &BankOptions::default()).unwrap();
