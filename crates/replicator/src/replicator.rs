@@ -278,7 +278,12 @@ impl Replicator {
             };
             if let Err(error) = ended {
                 tracing::error!(%error, "The cycle was broken off; the next one begins anew");
-                ticks.tick().await;
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => break Ok(()),
+                    reason = running.halted() => break Err(RunError::Halted(reason)),
+                    _ = ticks.tick() => {}
+                }
             }
         };
         self.stop(&running, stopped).await
