@@ -122,6 +122,8 @@ pub(crate) struct Glance {
     pub(crate) failing: u64,
     /// How long the oldest change has been waiting.
     pub(crate) exposure: Duration,
+    /// Databases that it should have, and that no scan shows (any more): not said to be gone by the catalog.
+    pub(crate) unseen: u64,
     /// What its catalog said when it was last read or written.
     pub(crate) kept: Kept,
 }
@@ -340,6 +342,7 @@ impl Shard {
     pub(crate) fn glance(&self, now: Duration) -> Glance {
         let waiting = self.active.values();
         let oldest = waiting.map(|active| active.since).min();
+        let unseen = self.absent.values().filter(|absent| !absent.is_told);
         let failing = self
             .active
             .iter()
@@ -348,6 +351,7 @@ impl Shard {
             pending: self.active.len() as u64,
             failing: failing.count() as u64 + self.held.damaged(),
             exposure: oldest.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+            unseen: if self.has_observed { unseen.count() as u64 } else { 0 },
             kept: Kept::default(),
         }
     }
