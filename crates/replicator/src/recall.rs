@@ -58,9 +58,15 @@ pub(crate) enum Trust {
 
 impl Trust {
     fn is_last_word(self, catalog: &Catalog) -> bool {
-        let Self::Grant(Grant { handed_over_by: Some(epoch), .. }) = self else { return false };
-        // A start without etcd knows only that nobody was in between, not how the one before ended.
-        let ended_in_order = catalog.is_final || epoch.revision() > 0;
+        let Self::Grant(grant) = self else { return false };
+        let Some(epoch) = grant.handed_over_by else { return false };
+        let ended_in_order = if epoch.revision() > 0 {
+            // Word of a handover stays in etcd, whoever has the bucket meanwhile. Only a raised generation tells.
+            epoch.generation() == grant.epoch.generation()
+        } else {
+            // A start without etcd knows only that nobody was in between, not how the one before ended.
+            catalog.is_final
+        };
         catalog.epoch == epoch && ended_in_order
     }
 }

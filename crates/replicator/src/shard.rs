@@ -156,6 +156,8 @@ pub(crate) struct Glance {
     pub(crate) exposure: Duration,
     /// How long its catalog has lacked something.
     pub(crate) catalog_age: Duration,
+    /// Databases that it should have, and that no scan shows (any more): not said to be gone by the catalog.
+    pub(crate) unseen: u64,
     /// What its catalog said when it was last read or written.
     pub(crate) kept: Kept,
 }
@@ -381,6 +383,7 @@ impl Shard {
     pub(crate) fn glance(&self, now: Duration) -> Glance {
         let waiting = self.active.values();
         let oldest = waiting.map(|active| active.since).min();
+        let unseen = self.absent.values().filter(|absent| !absent.is_told);
         // Of these, what failed is known apart: a damaged database need not be waiting.
         let undamaged = self.active.iter().filter(|(id, _)| self.held.damage(**id).is_none());
         let (failing, waiting) = undamaged.fold((0, 0), |(failing, waiting), (_, active)| {
@@ -392,6 +395,7 @@ impl Shard {
             failing: failing + self.held.damaged(),
             exposure: oldest.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
             catalog_age: Duration::ZERO,
+            unseen: if self.has_observed { unseen.count() as u64 } else { 0 },
             kept: Kept::default(),
         }
     }

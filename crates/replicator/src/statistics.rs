@@ -136,7 +136,7 @@ impl Counters {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Glance { pending, waiting, failing, exposure, catalog_age, kept } = last.glance;
+        let Glance { pending, waiting, failing, exposure, catalog_age, kept, .. } = last.glance;
         // What waited then waits still, as far as anybody knows: this goes on when cycles do not.
         let since = now.saturating_sub(last.glanced);
         let exposure = if pending > 0 { exposure + since } else { Duration::ZERO };

@@ -135,6 +135,12 @@ impl Actor for UploaderActor {
         let workshop = &state.arguments.workshop;
         budget.meter(workshop.store.requests().put_class(), workshop.clock.monotonic());
         match message {
+            // Offered while the shard was being withdrawn: in the queue, it would hold up its release.
+            Message::Offer(owner, offers) if owner.seat().retire.is_cancelled() => {
+                for offer in offers {
+                    owner.settle(offer.id, Outcome::Deferred);
+                }
+            }
             Message::Offer(owner, offers) => {
                 for offer in offers {
                     state.dispatcher.offer(owner.clone(), offer);
