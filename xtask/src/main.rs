@@ -1,4 +1,4 @@
-//! The front door of the repository: `cargo xtask demo | test | check | chaos | metrics`.
+//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | metrics`.
 //!
 //! Each command does its own set-up: on a machine with a Rust toolchain and the package
 //! registries, one command runs the main job and one passes the tests. One file per command;
@@ -13,6 +13,7 @@ mod check;
 mod demo;
 mod metrics;
 mod process;
+mod sim;
 mod sources;
 mod test;
 mod tools;
@@ -31,6 +32,9 @@ Commands:
   demo            Back up 1,000 SQLite databases with live writers, restore them and compare
   test [ARGS]...  Run every test. ARGS go to the test runner:
                   `cargo xtask test -p ultrasimple-core key` runs part of them
+  sim [--seeds N] [--from S] [--seed S]
+                  Simulate fleets in virtual time and check the rules after each step: 20,000 seeds,
+                  or one, told in full
   chaos [--minutes M] [--seed S] [--nodes N]
                   A fleet of real daemons, etcd and an S3 server on bad days: processes are
                   killed and paused, networks cut, servers fail. Was anything lost?
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         ("test", args) => Workspace::find().and_then(|ws| test::run(&ws, args)),
+        ("sim", args) => Workspace::find().and_then(|ws| sim::run(&ws, args)),
         ("chaos", args) => Workspace::find().and_then(|ws| chaos::run(&ws, args)),
         ("check", []) => Workspace::find().and_then(|ws| check::run(&ws)),
         ("demo", []) => Workspace::find().and_then(|ws| demo::run(&ws)),
