@@ -189,6 +189,7 @@ impl Ownership {
         let mine = self.seen.view.claims.iter().filter(|(_, claim)| Some(claim.lease) == lease);
         let mut shards: Vec<ShardKey> = mine.map(|(shard, _)| shard.clone()).collect();
         shards.extend(self.shards.slots.keys().cloned());
+        self.shards.take_seen(revision);
         for shard in shards {
             self.reconcile(&shard);
         }
@@ -230,6 +231,13 @@ impl Ownership {
         }
         self.heed(latest);
         self.seen.known(now, revision);
+        for (created, shard) in self.shards.take_seen(revision) {
+            if !shards.contains(&shard) {
+                // It was made, and etcd never heard of it: its history was set back.
+                self.ask_generation(Epoch::new(self.generation, created.0));
+                shards.push(shard);
+            }
+        }
         for shard in shards {
             self.reconcile(&shard);
         }

@@ -66,6 +66,8 @@ pub(super) struct Shards {
     /// One at most per shard: when to look at it again.
     timers: BTreeSet<(Duration, ShardKey)>,
     timer_of: BTreeMap<ShardKey, Duration>,
+    /// Claims that are ours by the reply, and that the view is yet to show.
+    unseen: BTreeSet<(Revision, ShardKey)>,
     /// Unowned, and this node should own them.
     pub(super) wanted: BTreeSet<ShardKey>,
     /// Owned, and another node should.
@@ -95,6 +97,16 @@ impl Shards {
         let (_, shard) = self.timers.pop_first()?;
         self.timer_of.remove(&shard);
         Some(shard)
+    }
+
+    /// Claims that a view as of this revision shows, if they are there.
+    pub(super) fn take_seen(&mut self, revision: Revision) -> Vec<(Revision, ShardKey)> {
+        let mut seen = Vec::new();
+        while let Some(first) = self.unseen.first().filter(|(created, _)| *created <= revision) {
+            seen.push(first.clone());
+            self.unseen.pop_first();
+        }
+        seen
     }
 
     /// What failed before does not matter any more.
@@ -162,6 +174,9 @@ impl Ownership {
             return self.let_go(shard, created, grant.handed_over_by);
         }
         self.note_grant(shard, grant.epoch);
+        if created > self.seen.revision {
+            self.shards.unseen.insert((created, shard.clone()));
+        }
         self.set_slot(shard, Some(Slot::Owned { created }));
         self.assignments.insert(shard.clone(), Assignment { grant, phase: Phase::Owned });
     }

@@ -180,6 +180,38 @@ fn a_shard_that_a_later_generation_handed_over_is_not_owned_under_an_earlier_one
 }
 
 #[test]
+fn a_claim_that_was_won_and_that_etcd_has_forgotten_is_given_up_under_another_generation() {
+    let mut world = World::new(1, 1);
+    // The reply comes, and the watch does not.
+    world.fate = Box::new(|parcel| match parcel {
+        Parcel::Reply(0, Event::Changed { changes, .. })
+            if changes.iter().any(|change| matches!(change, Change::Claim(..))) =>
+        {
+            Vec::new()
+        }
+        _ => vec![std::time::Duration::ZERO],
+    });
+    world.run(TTL / 2);
+    let (shard, epoch) = world.any_of(0);
+    let known = epoch.revision() - 1;
+    assert_eq!(questions(&world, 0), 0);
+    // etcd is restored from a snapshot, and goes on without it: the same revision is of something else.
+    let claim = Change::Claim(shard, None);
+    world.etcd.view.apply(claim);
+    let changed = |after: u64| Event::Changed {
+        after: Revision(after),
+        revision: Revision(after + 1),
+        changes: vec![Change::Drain(name(7), true)],
+    };
+    world.tell(0, changed(known));
+    assert!(world.nodes[0].machine.assignments().is_empty());
+    assert_eq!(questions(&world, 0), 1);
+    world.fate = Box::new(|_| vec![std::time::Duration::ZERO]);
+    world.run(TTL);
+    assert_eq!(world.any_of(0).1.generation(), 2);
+}
+
+#[test]
 fn fences_and_releases_of_other_epochs_are_ignored() {
     let mut world = World::new(1, 2);
     world.run(TTL);
