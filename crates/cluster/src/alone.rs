@@ -18,6 +18,9 @@ const LEASE: LeaseId = LeaseId(1);
 /// The time of the machine is not that of the clock: it goes on when there is something to wait for, and at once.
 const TTL: Duration = Duration::from_secs(10);
 
+/// Reports that may come between two looks at the assignments.
+const AT_ONCE: u32 = 256;
+
 /// Far more than it takes.
 const STEPS: usize = 10_000;
 
@@ -42,6 +45,7 @@ pub fn alone(
 }
 
 async fn drive(mut controls: Controls, mut node: Alone) {
+    let mut unpublished = 0;
     while let Some(report) = controls.next_report().await {
         match report {
             Report::Released { shard, epoch, catalog } => {
@@ -51,7 +55,12 @@ async fn drive(mut controls: Controls, mut node: Alone) {
             Report::Leave => node.take_in(Event::Leave),
             Report::Fit { is_fit } => node.take_in(Event::Fit { is_fit }),
         }
-        controls.assign(node.machine.assignments().clone());
+        // With thousands of shards, thousands of reports come at once: one look at all shards is for many of them.
+        unpublished += 1;
+        if unpublished >= AT_ONCE || !controls.has_report() {
+            unpublished = 0;
+            controls.assign(node.machine.assignments().clone());
+        }
         if node.machine.has_left() {
             controls.left();
         }

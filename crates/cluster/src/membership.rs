@@ -228,6 +228,11 @@ impl Controls {
         self.left.send_replace(true);
     }
 
+    /// Whether another report is there already.
+    pub fn has_report(&self) -> bool {
+        !self.reports.is_empty()
+    }
+
     /// The next report. `None` when the membership was dropped.
     pub async fn next_report(&mut self) -> Option<Report> {
         self.reports.recv().await

@@ -198,6 +198,7 @@ pub(crate) async fn tend(tender: &Tender, membership: &Membership, owner: &Shard
                     "a later daemon writes to this bucket: node {node} with epoch {epoch} wrote {key}; this \
                      one stops, so that the two do not overwrite each other"
                 );
+                tender.counters.fenced();
                 membership.report(owner.fenced(*epoch, what)).await;
             } else {
                 tracing::warn!(%key, %error, "{key} could not be tended, and will be again: {error}");

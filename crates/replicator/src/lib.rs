@@ -43,6 +43,7 @@ mod steward;
 mod tending;
 mod tree;
 mod uploader;
+mod witness;
 
 use ultrasimple_sqlite::CaptureError;
 use ultrasimple_store::StoreError;
@@ -55,7 +56,9 @@ pub use epoch::{NotOurs, Taken, bucket_name, random_name, take, take_again};
 pub use keeping::{Keeping, Kept};
 pub use options::ReplicatorOptions;
 pub use replicator::{Replicator, ShardName, ShardStatus};
+pub use roster::ShardCounts;
 pub use statistics::{CycleReport, Statistics};
+pub use witness::{UploadOutcome, Witness};
 
 /// Why a replicator cannot start.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,9 @@
 use std::collections::HashSet;
 
 use ultrasimple_cluster::Grant;
-use ultrasimple_core::{Catalog, Epoch, FingerprintDigest, Hour, KeyStem, Timestamp, placement};
+use ultrasimple_core::{
+    Catalog, Epoch, FingerprintDigest, Hour, KeyStem, NodeName, Timestamp, placement,
+};
 use ultrasimple_keeper::catalogs::{self, ReadError};
 use ultrasimple_keeper::rebuild::rebuild;
 use ultrasimple_store::StoreError;
@@ -33,6 +35,16 @@ pub(crate) struct Recollection {
     pub(crate) reconciled_at: Option<Timestamp>,
 }
 
+/// Why a catalog says nothing now.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecallError {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// A later owner has written it: what it says would let this one write over what is that one's.
+    #[error("a later owner has written a catalog: node {node} with epoch {epoch}")]
+    Fenced { node: NodeName, epoch: Epoch },
+}
+
 /// How much a catalog is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trust {
@@ -46,9 +58,15 @@ pub(crate) enum Trust {
 
 impl Trust {
     fn is_last_word(self, catalog: &Catalog) -> bool {
-        let Self::Grant(Grant { handed_over_by: Some(epoch), .. }) = self else { return false };
-        // A start without etcd knows only that nobody was in between, not how the one before ended.
-        let ended_in_order = catalog.is_final || epoch.revision() > 0;
+        let Self::Grant(grant) = self else { return false };
+        let Some(epoch) = grant.handed_over_by else { return false };
+        let ended_in_order = if epoch.revision() > 0 {
+            // Word of a handover stays in etcd, whoever has the bucket meanwhile. Only a raised generation tells.
+            epoch.generation() == grant.epoch.generation()
+        } else {
+            // A start without etcd knows only that nobody was in between, not how the one before ended.
+            catalog.is_final
+        };
         catalog.epoch == epoch && ended_in_order
     }
 }
@@ -56,17 +74,22 @@ impl Trust {
 /// Reads the catalog of a shard. `None` where there is none that can be used.
 ///
 /// # Errors
-/// When the store cannot be read; to be tried again.
+/// When the store cannot be read, to be tried again; or when a later owner has written.
 pub(crate) async fn recall(
     tender: &Tender,
     seat: &Seat,
     trust: Trust,
-) -> Result<Option<Recollection>, StoreError> {
+) -> Result<Option<Recollection>, RecallError> {
     match catalogs::read(&*tender.store, &seat.shard).await {
+        Ok(Some((Catalog { epoch, node, .. }, _))) if epoch > seat.grant.epoch => {
+            Err(RecallError::Fenced { node, epoch })
+        }
         Ok(Some((catalog, _))) => Ok(Some(recollect(tender, &catalog, trust).await)),
         Ok(None) => Ok(None),
         // What nobody may read now will not be readable in the next cycle: backups do not wait for that.
-        Err(ReadError::Store(error)) if !matches!(error, StoreError::Denied(_)) => Err(error),
+        Err(ReadError::Store(error)) if !matches!(error, StoreError::Denied(_)) => {
+            Err(error.into())
+        }
         Err(error) => {
             let key = seat.shard.object_key();
             tracing::warn!(%key, %error, "The catalog {key} cannot be used: {error}");

@@ -1,5 +1,6 @@
 //! The front door: a [`Replicator`] runs cycle after cycle, or one, or shows what it would do.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use ultrasimple_store::Store;
 
 use crate::budget::{Begin, PutBudget};
 use crate::epoch::Taken;
-use crate::health::Health;
+use crate::health::{Health, Sight};
 use crate::leash::LeashedStore;
 use crate::node::{Halt, Node};
 use crate::options::ReplicatorOptions;
@@ -24,6 +25,7 @@ use crate::roster::Stage;
 use crate::scanner::Scanned;
 use crate::statistics::{Counters, CycleReport, Statistics};
 use crate::tree::{Plan, ScanNews, Tree, tell};
+use crate::witness::Witness;
 use crate::{CycleError, RunError, StartError, epoch, heap};
 
 /// How long a capture waits for a lock, and for a file that has just changed to settle.
@@ -108,8 +110,8 @@ impl Running {
             tracing::info!("This node can do its work again");
         } else {
             tracing::error!(
-                "The store has not worked for this node for a while, or its file system hangs: other nodes \
-                 are to take over"
+                "The store has not worked for this node for a while, or its file system hangs or lacks a volume: \
+                 other nodes are to take over"
             );
         }
         let membership = self.membership.clone();
@@ -120,6 +122,23 @@ impl Running {
     fn scans(&self, for_so_long: Duration) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         self.tell(health.scan_hangs(for_so_long >= SCAN_HANGS));
+    }
+
+    /// What the last scan saw of the volumes.
+    fn saw(&self, replicator: &Replicator, volumes: &BTreeMap<VolumeName, Sight>) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let (empty, news) = health.saw(volumes);
+        for volume in empty {
+            let unseen = volumes.get(&volume).map_or(0, |sight| sight.unseen);
+            tracing::error!(
+                %volume, unseen,
+                "The volume {volume} has no database, but {unseen} should be there: is it mounted? None of them is \
+                 backed up here"
+            );
+        }
+        if replicator.membership().is_some() {
+            self.tell(news);
+        }
     }
 
     /// Waits until the next cycle is due.
@@ -209,6 +228,13 @@ impl Replicator {
         self.membership().map(|membership| membership.lease().clone())
     }
 
+    /// Has somebody told what takes how long. The first one stays.
+    #[must_use]
+    pub fn watched_by(self, witness: Arc<dyn Witness>) -> Self {
+        self.counters.tell(witness);
+        self
+    }
+
     /// The shards of this node, as they are now. None while it does not run.
     ///
     /// # Errors
@@ -267,7 +293,7 @@ impl Replicator {
                     _ = ticks.tick() => true,
                     () = running.gained.notified() => true,
                 };
-                let report = self.end_cycle(&tree, begun, &mut since_last).await?;
+                let report = self.end_cycle(&running, &tree, begun, &mut since_last).await?;
                 running.examine(
                     self,
                     said,
@@ -287,7 +313,12 @@ impl Replicator {
             };
             if let Err(error) = ended {
                 tracing::error!(%error, "The cycle was broken off; the next one begins anew");
-                ticks.tick().await;
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => break Ok(()),
+                    why = running.halted() => break Err(why),
+                    _ = ticks.tick() => {}
+                }
             }
         };
         self.stop(&running, stopped).await
@@ -307,7 +338,7 @@ impl Replicator {
             }
             let begun = self.begin_cycle(&running, &tree, &mut ScanNews::default()).await?;
             tree.when_idle().await?;
-            let report = self.end_cycle(&tree, begun, &mut since_last).await?;
+            let report = self.end_cycle(&running, &tree, begun, &mut since_last).await?;
             tree.keep_once().await?;
             Ok(report)
         };
@@ -379,6 +410,10 @@ impl Replicator {
             tokio::select! {
                 scanned = &mut scanning => break scanned?,
                 () = tokio::time::sleep(SLOW_SCAN) => {
+                    if !tree.is_scanning() {
+                        // A bucket is listed, which may take hours: others would do no better.
+                        continue;
+                    }
                     waited += SLOW_SCAN;
                     tracing::warn!("The scan takes long: does a file system hang?");
                     running.scans(waited);
@@ -396,14 +431,18 @@ impl Replicator {
     /// Makes the report of a cycle, and tells it.
     async fn end_cycle(
         &self,
+        running: &Running,
         tree: &Tree,
         begun: Begun,
         since_last: &mut Statistics,
     ) -> Result<CycleReport, CycleError> {
         let Begun { start, scan, databases, changed, problems } = begun;
-        let glance = tree.glance().await?;
-        self.counters.at_glance(glance);
+        let (glance, volumes) = tree.glance().await?;
+        running.saw(self, &volumes);
+        self.counters.at_glance(glance, self.clock.monotonic());
         let now = self.statistics();
+        let took = self.clock.monotonic().saturating_sub(start);
+        self.counters.cycled(took);
         let report = CycleReport {
             databases,
             changed,
@@ -414,7 +453,7 @@ impl Replicator {
             bytes: now.bytes_uploaded - since_last.bytes_uploaded,
             max_exposure: glance.exposure,
             scan,
-            took: self.clock.monotonic().saturating_sub(start),
+            took,
             problems,
         };
         *since_last = now;

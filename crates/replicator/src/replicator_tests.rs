@@ -8,6 +8,8 @@ mod fleet;
 mod keeping;
 #[path = "replicator_tests/mending.rs"]
 mod mending;
+#[path = "replicator_tests/telling.rs"]
+mod telling;
 #[path = "replicator_tests/world.rs"]
 mod world;
 
@@ -331,6 +333,32 @@ async fn a_hanging_store_does_not_hold_up_the_end() {
     };
     let both = async { tokio::join!(running, stop).0 };
     tokio::time::timeout(Duration::from_mins(1), both).await.expect("it hangs").unwrap();
+}
+
+#[tokio::test]
+async fn it_stops_at_once_after_a_cycle_that_was_broken_off() {
+    let world = World::new().await;
+    drop(world.bank("a.db"));
+    world.fault(Fault::Hang);
+    let replicator = world.builder().drain_timeout(Duration::ZERO).build().unwrap();
+    let cancel = CancellationToken::new();
+    let running = replicator.run(Duration::from_hours(1), cancel.clone());
+    let stop = async {
+        while world.store.hanging.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let node = replicator.running.lock().unwrap().clone().unwrap();
+        let tree = node.tree().await.unwrap();
+        tree.kill();
+        // So nor does the cycle any more: it has heard of that by then, and waits for the next tick.
+        tree.when_idle().await.unwrap_err();
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    };
+    let both = async { tokio::join!(running, stop).0 };
+    tokio::time::timeout(Duration::from_mins(1), both).await.expect("it waits").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -116,6 +116,11 @@ impl Counts {
         self.by_place.get(&place).copied().unwrap_or_default()
     }
 
+    /// Where there are databases, this node's or others'.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        self.by_place.keys().copied()
+    }
+
     fn in_all(&self, owned: &Owned) -> u64 {
         let owned = self.by_place.iter().filter(|(place, _)| owned.has(Some(**place)));
         owned.map(|(_, count)| count).sum()

@@ -4,7 +4,7 @@
 //! Scanner ──changed, gone──▶ ShardOwner ──offers──▶ Uploader ──outcome──▶ ShardOwner
 //! ```
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -17,18 +17,19 @@ use ultrasimple_cluster::Membership;
 use ultrasimple_core::pattern::PatternSet;
 use ultrasimple_core::template::{PathTemplate, Setting};
 use ultrasimple_core::{
-    Clock, KeyStem, NodeName, Place, SourcePath, Timestamp, Volumes, placement,
+    Clock, KeyStem, NodeName, Place, SourcePath, Timestamp, VolumeName, Volumes, placement,
 };
 use ultrasimple_sqlite::Capturer;
-use ultrasimple_store::{Store, StoreError};
+use ultrasimple_store::Store;
 
 use crate::CycleError;
 use crate::backup::{MemoryBudget, Workshop};
 use crate::budget::PutBudget;
+use crate::health::Sight;
 use crate::keeper::{self, Keeper};
 use crate::node::Halt;
 use crate::options::ReplicatorOptions;
-use crate::recall::{self, Trust};
+use crate::recall::{self, RecallError, Trust};
 use crate::roster::{self, Entry, Roster, Stage};
 use crate::scan::{Naming, NonZeroKey, Problem, Table, VolumeScanner};
 use crate::scanner::{self, News, Scanned, Scanner};
@@ -103,6 +104,7 @@ impl Plan {
         let uploader = Uploader::spawn(uploader, supervisor.clone()).await?;
         let scanner = Scanner::spawn(scanner, supervisor.clone()).await?;
         let (roster, tender) = (Roster::default(), Arc::new(self.tender()));
+        counters.count_shards(&roster);
         let keeper = keeper::Arguments {
             tender: Arc::clone(&tender),
             volumes: options.volumes.clone(),
@@ -142,6 +144,7 @@ impl Plan {
             volumes,
             is_new,
             is_settled: AtomicBool::new(false),
+            is_scanning: AtomicBool::new(false),
             abort,
         })
     }
@@ -219,6 +222,7 @@ pub(crate) struct Tree {
     volumes: Volumes,
     is_new: bool,
     is_settled: AtomicBool,
+    is_scanning: AtomicBool,
     abort: CancellationToken,
 }
 
@@ -267,7 +271,10 @@ impl Tree {
         self.steward.retry();
         let ready = self.roster.ready();
         let wanted = roster::wanted(&ready, self.volumes.places());
-        let mut scanned = self.scanner.scan(Arc::new(wanted)).await?;
+        self.is_scanning.store(true, Ordering::Release);
+        let scanned = self.scanner.scan(Arc::new(wanted)).await;
+        self.is_scanning.store(false, Ordering::Release);
+        let mut scanned = scanned?;
         self.roster.set_counts(Arc::clone(&scanned.counts));
         let mut news = std::mem::take(&mut scanned.news);
         self.rebuild_missing(&news).await;
@@ -283,6 +290,11 @@ impl Tree {
         try_join_all(observing).await?;
         self.keeper.tick(self.reconciled_at());
         Ok(scanned)
+    }
+
+    /// Whether it is the file systems that are being waited for, and not the store.
+    pub(crate) fn is_scanning(&self) -> bool {
+        self.is_scanning.load(Ordering::Acquire)
     }
 
     /// Where databases are in shards that have no usable catalog, on a bucket that is not new, makes the catalogs
@@ -311,7 +323,7 @@ impl Tree {
         &self,
         lacking: &[(Place, Entry)],
         news: &HashMap<Place, News>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), RecallError> {
         let stems: HashSet<_> = {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
             let news = lacking.iter().filter_map(|(place, _)| news.get(place));
@@ -378,15 +390,29 @@ impl Tree {
         }
     }
 
-    /// All shards at a glance.
-    pub(crate) async fn glance(&self) -> Result<Glance, CycleError> {
-        let glances = self.glances().await?;
-        Ok(glances.into_iter().fold(Glance::default(), |all, (_, _, one)| Glance {
-            pending: all.pending + one.pending,
-            failing: all.failing + one.failing,
-            exposure: all.exposure.max(one.exposure),
-            kept: all.kept.and(one.kept),
-        }))
+    /// All shards at a glance, and each volume of this node.
+    pub(crate) async fn glance(&self) -> Result<(Glance, BTreeMap<VolumeName, Sight>), CycleError> {
+        let mut volumes: BTreeMap<VolumeName, Sight> = BTreeMap::new();
+        let volume_of = |place| self.volumes.key(place).map(|key| key.volume);
+        for volume in self.roster.counts().places().filter_map(volume_of) {
+            volumes.entry(volume).or_default().is_seen = true;
+        }
+        let mut all = Glance::default();
+        for (place, _, one) in self.glances().await? {
+            if let Some(volume) = volume_of(place).filter(|_| one.unseen > 0) {
+                volumes.entry(volume).or_default().unseen += one.unseen;
+            }
+            all = Glance {
+                pending: all.pending + one.pending,
+                waiting: all.waiting + one.waiting,
+                failing: all.failing + one.failing,
+                exposure: all.exposure.max(one.exposure),
+                catalog_age: all.catalog_age.max(one.catalog_age),
+                unseen: all.unseen + one.unseen,
+                kept: all.kept.and(one.kept),
+            };
+        }
+        Ok((all, volumes))
     }
 }
 

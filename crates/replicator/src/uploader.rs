@@ -13,7 +13,7 @@ use ractor::{
 };
 use tokio::task::JoinHandle;
 use ultrasimple_cluster::{Membership, Report};
-use ultrasimple_core::{Footer, Place};
+use ultrasimple_core::{Footer, Hour, Place};
 
 use crate::CycleError;
 use crate::backup::{Attempt, Stop, Workshop};
@@ -21,6 +21,7 @@ use crate::budget::PutBudget;
 use crate::dispatch::{Dispatcher, Ended, FAILURES_IN_A_ROW, Next, Ticket};
 use crate::shard::{Failure, Offer, Outcome};
 use crate::shard_owner::ShardOwner;
+use crate::witness::UploadOutcome;
 
 /// A wait for `-put-budget` that is worth a line in the log, at most once in that time.
 const LONG_WAIT: Duration = Duration::from_hours(1);
@@ -134,6 +135,12 @@ impl Actor for UploaderActor {
         let workshop = &state.arguments.workshop;
         budget.meter(workshop.store.requests().put_class(), workshop.clock.monotonic());
         match message {
+            // Offered while the shard was being withdrawn: in the queue, it would hold up its release.
+            Message::Offer(owner, offers) if owner.seat().retire.is_cancelled() => {
+                for offer in offers {
+                    owner.settle(offer.id, Outcome::Deferred);
+                }
+            }
             Message::Offer(owner, offers) => {
                 for offer in offers {
                     state.dispatcher.offer(owner.clone(), offer);
@@ -167,6 +174,8 @@ impl Actor for UploaderActor {
             }
         }
         state.act(&myself, &budget);
+        let (waiting, in_flight) = (state.dispatcher.waiting(), state.dispatcher.in_flight());
+        state.arguments.workshop.counters.dispatching(waiting, in_flight);
         if state.dispatcher.is_idle() {
             for reply in state.waiting.drain(..) {
                 let _ = reply.send(());
@@ -248,43 +257,52 @@ struct Upload {
 
 impl Upload {
     async fn run(self, owner: ShardOwner, offer: Offer) -> Ended {
-        let Offer { id, last, unsure_since, .. } = offer;
-        let last = last.map(|last| *last);
+        let (id, since) = (offer.id, offer.since);
         let lease = self.membership.lease();
         if owner.seat().retire.is_cancelled() || !lease.is_trusted() {
             owner.settle(id, Outcome::Deferred);
             return Ended::of(&Outcome::Deferred, false);
         }
-        let attempt = self.workshop.back_up(id, owner.epoch(), last, unsure_since);
+        let (clock, counters) = (&self.workshop.clock, &self.workshop.counters);
+        let this_hour = || Hour::of(clock.now());
+        let (begun, begun_in) = (clock.monotonic(), this_hour());
+        let attempt = self.workshop.back_up(id, owner.epoch(), offer.known());
         let attempt = AssertUnwindSafe(attempt).catch_unwind();
         // Whether a request that is given up was made, nobody knows.
-        let given_up = Attempt { outcome: Outcome::GivenUp, sent: true };
+        let given_up =
+            || Attempt { outcome: Outcome::GivenUp(begun_in.max(this_hour())), sent: true };
         let Attempt { outcome, sent } = tokio::select! {
             biased;
-            () = owner.seat().abort.cancelled() => given_up,
-            () = lease.lost() => given_up,
+            () = owner.seat().abort.cancelled() => given_up(),
+            () = lease.lost() => given_up(),
             result = attempt => match result {
                 Ok(Ok(attempt)) => attempt,
                 Ok(Err(Stop::Fenced(theirs))) => {
+                    counters.fenced();
                     self.membership.report(fenced(&owner, &theirs)).await;
-                    given_up
+                    given_up()
                 }
                 Err(_) => {
                     let reason = "the upload panicked, which is a bug, please report it".to_owned();
-                    let outcome = Outcome::Doubtful(Failure { kind: "panic", reason });
+                    let outcome = Outcome::Doubtful(
+                        Failure { kind: "panic", reason },
+                        begun_in.max(this_hour()),
+                    );
                     Attempt { outcome, sent: true }
                 }
             },
         };
-        let counters = &self.workshop.counters;
         let ended = Ended::of(&outcome, sent);
         match &outcome {
-            Outcome::Failed(_) | Outcome::Doubtful(_) => {
-                counters.failed(ended.is_the_stores_failure());
+            Outcome::Failed(failure) | Outcome::Doubtful(failure, _) => {
+                counters.failed(failure, ended.is_the_stores_failure());
             }
             Outcome::Unchanged { .. } => counters.unchanged(),
             _ => {}
         }
+        let now = clock.monotonic();
+        let (took, exposure) = (now.saturating_sub(begun), now.saturating_sub(since));
+        counters.uploaded(UploadOutcome::of(&outcome), took, exposure);
         owner.settle(id, outcome);
         ended
     }

@@ -9,8 +9,11 @@ use serde_json::Value;
 use ultrasimple_core::config::Settings;
 use ultrasimple_core::{Clock, NodeName};
 use ultrasimple_replicator::{Replicator, ShardStatus, Statistics};
+use ultrasimple_telemetry::text::{self, Format};
+use ultrasimple_telemetry::{Exporter, Otlp, OtlpError, Samples, Service, Source};
 
 use crate::http::Told;
+use crate::metrics::{Distributions, Figures};
 
 /// How long the actors may take to answer. Whoever asks waits a little longer.
 const ANSWER: Duration = Duration::from_millis(1_500);
@@ -22,9 +25,10 @@ pub(crate) struct Observed {
     node: NodeName,
     bucket: String,
     replicator: Arc<Replicator>,
-    /// Of a node of a fleet.
     interval: Duration,
     clock: Arc<dyn Clock>,
+    /// How long things took.
+    distributions: Arc<Distributions>,
     /// When it began, by the monotonic clock.
     since: Duration,
 }
@@ -53,10 +57,25 @@ impl Observed {
         bucket: String,
         replicator: Arc<Replicator>,
         clock: Arc<dyn Clock>,
+        distributions: Arc<Distributions>,
     ) -> Self {
         let (since, interval) = (clock.monotonic(), settings.scan.interval);
         let node = settings.node.node.clone();
-        Self { node, bucket, replicator, interval, clock, since }
+        Self { node, bucket, replicator, interval, clock, distributions, since }
+    }
+
+    /// Begins to push its numbers to a collector.
+    ///
+    /// # Errors
+    /// When the environment says something that cannot be done.
+    pub(crate) fn export(self: &Arc<Self>, otlp: Otlp) -> Result<Exporter, OtlpError> {
+        let service = Service {
+            name: "ultrasimple",
+            version: env!("CARGO_PKG_VERSION"),
+            node: self.node.to_string(),
+        };
+        let (source, clock) = (Arc::clone(self) as Arc<dyn Source>, Arc::clone(&self.clock));
+        otlp.start(&service, source, &self.distributions.all(), clock)
     }
 
     async fn ask(&self) -> Result<Vec<ShardStatus>, String> {
@@ -75,6 +94,10 @@ impl Observed {
 impl Told for Observed {
     fn statistics(&self) -> Value {
         serde_json::to_value(self.replicator.statistics()).unwrap_or_default()
+    }
+
+    fn metrics(&self, format: Format) -> String {
+        text::encode(&self.samples(), format)
     }
 
     async fn node(&self) -> Result<Value, String> {
@@ -111,6 +134,19 @@ impl Told for Observed {
             Ok(shards) => starting(&shards),
             Err(why) => Some(why),
         }
+    }
+}
+
+impl Source for Observed {
+    fn samples(&self) -> Samples {
+        let figures = Figures {
+            statistics: self.replicator.statistics(),
+            distributions: &self.distributions,
+            lease: self.replicator.lease(),
+            now: self.clock.now(),
+            uptime: self.clock.monotonic().saturating_sub(self.since),
+        };
+        figures.samples()
     }
 }
 

@@ -23,6 +23,10 @@ use crate::records::FleetRecord;
 /// Ends of requests that may wait for the machine.
 const EVENTS: usize = 1_024;
 
+/// Events that may come between two looks at the assignments: with thousands of shards, thousands come at once, and
+/// each look is at all shards.
+const AT_ONCE: u32 = 256;
+
 /// How long the bucket may take to say which generation to go on with.
 const GENERATION_WITHIN: Duration = Duration::from_mins(1);
 
@@ -78,6 +82,8 @@ pub(super) struct Driver {
     requests: JoinSet<()>,
     watch: Option<AbortHandle>,
     published: crate::Assignments,
+    /// Events since the assignments were last looked at.
+    unpublished: u32,
 }
 
 impl Driver {
@@ -104,6 +110,7 @@ impl Driver {
             requests: JoinSet::new(),
             watch: None,
             published: crate::Assignments::new(),
+            unpublished: 0,
         }
     }
 
@@ -117,6 +124,8 @@ impl Driver {
                 if !self.act(actions) {
                     break;
                 }
+            } else if self.unpublished > 0 {
+                self.publish();
             }
             if self.machine.has_left() {
                 self.controls.left();
@@ -157,6 +166,12 @@ impl Driver {
 
     fn publish(&mut self) {
         self.controls.trust_until(self.machine.trusted_until());
+        self.unpublished += 1;
+        let is_more_there = !self.told.is_empty() || self.controls.has_report();
+        if is_more_there && self.unpublished < AT_ONCE {
+            return;
+        }
+        self.unpublished = 0;
         if *self.machine.assignments() != self.published {
             self.published.clone_from(self.machine.assignments());
             self.controls.assign(self.published.clone());

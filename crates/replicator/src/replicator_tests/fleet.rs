@@ -150,6 +150,25 @@ async fn at_rest_in(world: World, count: usize) -> (World, Member) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_of_a_later_owner_is_a_fence() {
+    let world = World::new().await;
+    drop(world.bank("t1.db"));
+    let mut second = Member::start(&world, "second").await;
+    second.own(0..4, grant(SECOND, None)).await;
+    second.cycle().await;
+    second.release(&[0, 1, 2, 3]).await;
+    let mut first = Member::start(&world, "first").await;
+    let owned = Assignment { grant: grant(FIRST, Some(SECOND)), phase: Phase::Owned };
+    first.controls.assign((0..4).map(|number| (shard(number), owned)).collect());
+    let report = first.controls.next_report().await.unwrap();
+    let expected = (shard_of(&world, 1), Epoch::new(3, FIRST), Epoch::new(3, SECOND));
+    let Report::Fenced { shard, epoch, by, .. } = report else { panic!("{report:?}") };
+    assert_eq!((shard.shard.0, epoch, by), expected);
+    drop(world.bank("t1.db"));
+    assert_eq!(first.cycle().await.stored, 0, "nothing is written under the earlier epoch");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shard_that_is_handed_over_is_neither_captured_nor_sent_again() {
     let (world, mut first, count) = all_at_rest().await;
     assert_eq!(first.release(&[1, 2]).await, [Some(FIRST), Some(FIRST)]);
@@ -214,10 +233,10 @@ async fn without_a_confirmed_lease_nothing_is_written_and_nothing_is_forgotten()
     let commits = bank.commit().unwrap();
     first.controls.trust_until(Duration::ZERO);
     world.clock.advance(Duration::from_secs(15));
-    let before = world.requests();
+    let before = world.requests().puts;
     let report = first.cycle().await;
     assert_eq!((report.stored, report.pending, report.failed), (0, 1, 0));
-    assert_eq!(world.requests(), before);
+    assert_eq!(world.requests().puts, before);
     first.controls.trust_until(Duration::MAX);
     world.clock.advance(Duration::from_secs(15));
     assert_eq!(first.cycle().await.stored, 1);
@@ -339,6 +358,63 @@ async fn actors_that_are_made_anew_do_not_believe_what_was_handed_over_before_th
     assert_eq!(world.restored_from(world.backups().last().unwrap()), 2);
 }
 
+/// Each report of whether a node can do its work, that is there by now.
+async fn fits(member: &mut Member) -> Vec<bool> {
+    let mut fits = Vec::new();
+    loop {
+        let next = Box::pin(member.controls.next_report());
+        match tokio::time::timeout(Duration::from_millis(1), next).await {
+            Ok(Some(Report::Fit { is_fit })) => fits.push(is_fit),
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => return fits,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_sees_nothing_of_what_was_handed_over_says_so_until_it_does() {
+    let (world, mut first) = at_rest(3).await;
+    first.release(&[0, 1, 2, 3]).await;
+    // Mounted on one node, and not (yet) on the other.
+    std::fs::rename(world.data(""), world.folder.path().join("elsewhere")).unwrap();
+    std::fs::create_dir(world.data("")).unwrap();
+    let mut second = Member::start(&world, "n2").await;
+    second.own(0..4, grant(SECOND, Some(FIRST))).await;
+    second.cycle().await;
+    assert_eq!(second.controls.next_report().await, Some(Report::Fit { is_fit: false }));
+    // Others have taken over: it cannot know any more what should be there.
+    second.lose(0..4).await;
+    second.cycle().await;
+    assert!(fits(&mut second).await.is_empty(), "it has not changed");
+    std::fs::remove_dir(world.data("")).unwrap();
+    std::fs::rename(world.folder.path().join("elsewhere"), world.data("")).unwrap();
+    second.cycle().await;
+    assert_eq!(second.controls.next_report().await, Some(Report::Fit { is_fit: true }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handover_of_before_somebody_else_had_the_bucket_is_not_believed() {
+    let (world, mut first) = at_rest(1).await;
+    let last_words = first.release(&[0, 1, 2, 3]).await;
+    assert_eq!(last_words.iter().flatten().collect::<Vec<_>>(), [&FIRST]);
+    first.session.kill().await;
+    let old = std::fs::read(world.data("t0.db")).unwrap();
+    // A node without etcd is run meanwhile. It ends before it has written a catalog.
+    let mut alone = world.session().await;
+    world.clock.advance(Duration::from_hours(1));
+    Bank::open(&world.data("t0.db"), &BankOptions::default()).unwrap().commit().unwrap();
+    assert_eq!(alone.cycle().await.stored, 1);
+    alone.kill().await;
+    // The fleet again, on the state that the old catalog tells of.
+    std::fs::write(world.data("t0.db"), &old).unwrap();
+    world.clock.advance(Duration::from_hours(1));
+    let mut second = Member::start(&world, "n2").await;
+    let handed_over_by = Some(Epoch::new(3, FIRST));
+    second.own(0..4, Grant { epoch: Epoch::new(9, SECOND), handed_over_by }).await;
+    assert_eq!(second.cycle().await.stored, 1, "it is the newest again");
+    assert_eq!(world.restored_from(world.backups().last().unwrap()), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_wakes_up_late_is_fenced_and_says_so() {
     let (world, mut first) = at_rest(1).await;
@@ -359,6 +435,7 @@ async fn a_node_that_wakes_up_late_is_fenced_and_says_so() {
         }
         other => panic!("{other:?}"),
     }
+    assert_eq!(first.session.replicator.statistics().fences, 1);
     assert_eq!(world.restored("t0"), commits, "R5");
     // Nor does it get its catalog through, once the other has written one.
     let last_words = second.release(&[0, 1, 2, 3]).await;
@@ -380,6 +457,7 @@ async fn a_node_that_wakes_up_late_is_fenced_and_says_so() {
             other => panic!("{other:?}"),
         }
     }
+    assert!(first.session.replicator.statistics().fences > 1, "the catalog's");
     assert_eq!(world.restored("t0"), commits, "R5");
 }
 

@@ -275,7 +275,7 @@ impl Session {
         let mut news = ScanNews::default();
         let begun = self.replicator.begin_cycle(&self.running, &tree, &mut news).await.unwrap();
         tree.when_idle().await.unwrap();
-        self.replicator.end_cycle(&tree, begun, &mut self.last).await.unwrap()
+        self.replicator.end_cycle(&self.running, &tree, begun, &mut self.last).await.unwrap()
     }
 
     /// A cycle, and all that is due in the background after it.
