@@ -241,7 +241,7 @@ pub(crate) fn longest_exposure(
             if let Some(oldest) = account.commits.get(covered).filter(|_| commits > covered) {
                 let waited = backup.stored.saturating_sub(*oldest);
                 if longest.as_ref().is_none_or(|(most, _)| waited > *most) {
-                    longest = Some((waited, name.to_owned()));
+                    longest = Some((waited, format!("{name}, until {:?}", backup.stored)));
                 }
                 covered = commits;
             }

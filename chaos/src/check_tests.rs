@@ -162,7 +162,7 @@ fn exposure_is_reckoned_from_the_oldest_commit_that_waits() {
     // Commits at 1, 2 and 3 s; stored at 10 s with the first, at 30 s with all.
     let objects = one(vec![backup(1, 1, 1), backup(1, 2, 3)]);
     let longest = longest_exposure(&objects, &accounts(3));
-    assert_eq!(longest, Some((Duration::from_secs(28), "t1".to_owned())));
+    assert_eq!(longest, Some((Duration::from_secs(28), "t1, until 30s".to_owned())));
     assert_eq!(longest_exposure(&Objects::new(), &accounts(3)), None);
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tokio::task::block_in_place;
 use ultrasimple_core::{Clock as _, SystemClock};
 use ultrasimple_testkit::etcd;
@@ -17,8 +17,10 @@ use crate::watcher::PREFIX;
 /// A node with databases that change sends something within this.
 const WRITES_WITHIN: Duration = Duration::from_secs(2);
 
-/// How often it is tried to undo a drain: more than a new leader of etcd takes.
+/// How often each member is asked to undo a drain: more than a new leader of etcd takes.
 const UNDRAIN_TRIES: u32 = 10;
+/// Looks, a tenth of a second apart, that have to find no drain.
+const CALM_LOOKS: u32 = 5;
 
 /// What a fault needs to know when it is mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,15 +39,13 @@ pub(crate) async fn begin(stage: &mut Stage, fault: Fault) -> Result<Begun> {
         Fault::Kill { node } => stage.node(node)?.kill(),
         Fault::Pause { node } => stage.node(node)?.pause(),
         Fault::Leave { node } => stage.node(node)?.leave(),
-        Fault::Capacity { node, percent } => {
-            restart(stage.node(node)?, percent).await?;
-        }
+        Fault::Capacity { node, percent } => restart(stage.node(node)?, percent),
         Fault::Drain { node } => {
             let (key, since) = (drain_key(stage, node)?, SystemClock.now().to_string());
             let value = format!("{{\"since\":\"{since}\"}}");
-            if !block_in_place(|| any(stage, |port| etcd::put(port, &key, &value))) {
-                return Ok(Begun::Not);
-            }
+            // When nobody answers it may be done all the same, or not.
+            let mut ports = stage.etcd_ports().into_iter();
+            block_in_place(|| ports.any(|port| etcd::put(port, &key, &value).is_ok()));
         }
         // Made of others.
         Fault::RollingRestart => {}
@@ -111,19 +111,14 @@ pub(crate) async fn begin(stage: &mut Stage, fault: Fault) -> Result<Begun> {
     Ok(Begun::AsSaid)
 }
 
-/// Mends what [`begin`] broke. Gives what was strange.
-pub(crate) async fn end(stage: &mut Stage, fault: Fault, begun: Begun) -> Result<Option<String>> {
-    let mut strange = None;
+/// Mends what [`begin`] broke.
+pub(crate) async fn end(stage: &mut Stage, fault: Fault, begun: Begun) -> Result<()> {
     match (fault, begun) {
         (Fault::Kill { node }, _) => stage.node(node)?.start()?,
         (Fault::Pause { node }, _) => stage.node(node)?.resume(),
-        (Fault::Leave { node }, _) => {
-            let node = stage.node(node)?;
-            strange = node.has_ended().await;
-            node.start()?;
-        }
-        (Fault::Drain { node }, _) => undrain(stage, node).await?,
-        (Fault::Capacity { node, .. }, _) => strange = restart(stage.node(node)?, 100).await?,
+        (Fault::Leave { node }, _) => stage.node(node)?.come_back(),
+        (Fault::Drain { node }, _) => undrain(stage, node)?,
+        (Fault::Capacity { node, .. }, _) => restart(stage.node(node)?, 100),
         (Fault::EtcdCut { node, .. } | Fault::EtcdSlow { node, .. }, _) => {
             set_etcd(stage.node(node)?, Mode::Pass);
         }
@@ -165,30 +160,43 @@ pub(crate) async fn end(stage: &mut Stage, fault: Fault, begun: Begun) -> Result
         (Fault::ClockTurned { node, .. }, _) => stage.node(node)?.turn_clock(0)?,
         (Fault::RollingRestart, _) | (_, Begun::Not | Begun::AsSaid) => {}
     }
-    Ok(strange)
+    Ok(())
 }
 
 fn drain_key(stage: &mut Stage, node: usize) -> Result<String> {
     Ok(format!("{PREFIX}drains/{}", stage.node(node)?.name))
 }
 
-/// Lets a node own shards again, as soon as etcd has a majority.
-pub(crate) async fn undrain(stage: &mut Stage, node: usize) -> Result<()> {
-    let key = drain_key(stage, node)?;
-    for _ in 0..UNDRAIN_TRIES {
-        if block_in_place(|| any(stage, |port| etcd::delete(port, &key))) {
+/// Lets a node own shards again, as soon as etcd has a majority; does not wait for that.
+fn undrain(stage: &mut Stage, node: usize) -> Result<()> {
+    let (key, ports) = (drain_key(stage, node)?, stage.etcd_ports());
+    std::thread::spawn(move || {
+        let mut tries = (0..UNDRAIN_TRIES).flat_map(|_| &ports);
+        tries.any(|port| etcd::delete(*port, &key).is_ok())
+    });
+    Ok(())
+}
+
+/// Lets all nodes own shards, however late a drain arrives that nobody answered.
+pub(crate) async fn undrain_all(stage: &Stage) -> Result<()> {
+    let prefix = format!("{PREFIX}drains/");
+    let mut calm = 0;
+    for _ in 0..UNDRAIN_TRIES * 10 {
+        let drained = stage.etcd_ports().iter().find_map(|port| {
+            let (_, drained) = block_in_place(|| etcd::range(*port, &prefix)).ok()?;
+            for drain in &drained {
+                // What was not deleted is found again.
+                let _ = block_in_place(|| etcd::delete(*port, &drain.key));
+            }
+            Some(drained.len())
+        });
+        calm = if drained == Some(0) { calm + 1 } else { 0 };
+        if calm == CALM_LOOKS {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // Once more when all is healed.
-    Ok(())
-}
-
-/// Whether one of etcd's members does it.
-fn any(stage: &Stage, ask: impl Fn(u16) -> Result<()>) -> bool {
-    let mut ports = (0..MEMBERS).filter_map(|member| Some(stage.etcd.ports(member).ok()?.client));
-    ports.any(|port| ask(port).is_ok())
+    bail!("etcd does not answer although all is healed")
 }
 
 async fn answer_again(node: &mut Node) -> Result<()> {
@@ -211,10 +219,8 @@ fn set_etcd(node: &Node, mode: Mode) {
     node.etcd.iter().for_each(|link| link.set(mode));
 }
 
-async fn restart(node: &mut Node, capacity_percent: u32) -> Result<Option<String>> {
+fn restart(node: &mut Node, capacity_percent: u32) {
     node.leave();
-    let strange = node.has_ended().await;
     node.capacity_percent = capacity_percent;
-    node.start()?;
-    Ok(strange)
+    node.come_back();
 }

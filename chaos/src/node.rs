@@ -56,6 +56,8 @@ pub(crate) struct Node {
     wanted: bool,
     /// When it was found to have ended by itself.
     down_since: Option<Duration>,
+    /// Since when it was asked to end, while it has not.
+    leaving_since: Option<Duration>,
     pub(crate) etcd: Vec<Link>,
     pub(crate) store: Link,
     pub(crate) answers: FaultProxy,
@@ -64,9 +66,11 @@ pub(crate) struct Node {
     /// A small file system on `scratch`, where one can be had.
     pub(crate) mount: Option<Mount>,
     pub(crate) capacity_percent: u32,
-    /// Each time it ended by itself: its status and last words.
+    /// Each time it ended by itself, or not well: its status and last words.
     pub(crate) ends: Vec<String>,
     pub(crate) starts: u64,
+    /// How often it had to be killed because it did not end.
+    pub(crate) stuck: u64,
 }
 
 impl Node {
@@ -102,6 +106,7 @@ impl Node {
             paused: false,
             wanted: false,
             down_since: None,
+            leaving_since: None,
             etcd,
             store,
             answers,
@@ -111,6 +116,7 @@ impl Node {
             capacity_percent: 100,
             ends: Vec::new(),
             starts: 0,
+            stuck: 0,
         };
         node.turn_clock(0)?;
         Ok(node)
@@ -168,39 +174,33 @@ impl Node {
 
     /// Kills it; it is not to run.
     pub(crate) fn kill(&mut self) {
-        (self.wanted, self.paused) = (false, false);
+        (self.wanted, self.paused, self.leaving_since) = (false, false, None);
         self.process = None;
     }
 
-    /// Asks it to end; it is not to run. See [`Self::has_ended`].
+    /// Asks it to end; it is not to run.
     pub(crate) fn leave(&mut self) {
         self.wanted = false;
         self.resume();
         if let Some(process) = &self.process {
             // It has ended already.
             let _ = process.terminate();
+            self.leaving_since = Some(SystemClock.monotonic());
         }
     }
 
-    /// Waits until it has ended, and tells how, where it had to be killed or did not end well.
-    pub(crate) async fn has_ended(&mut self) -> Option<String> {
-        let start = SystemClock.monotonic();
-        let process = self.process.as_mut()?;
-        let said = loop {
-            match process.ended() {
-                Ok(Some(status)) if status.success() => break None,
-                Ok(Some(status)) => break Some(format!("ended with {status}")),
-                Ok(None) => {}
-                Err(error) => break Some(format!("{error:#}")),
-            }
-            if SystemClock.monotonic().saturating_sub(start) > ENDS_WITHIN {
-                break Some(format!("did not end within {ENDS_WITHIN:?} and was killed"));
-            }
+    /// It is to run again, once it has ended.
+    pub(crate) fn come_back(&mut self) {
+        self.wanted = true;
+    }
+
+    /// Waits until it has ended after [`Self::leave`].
+    pub(crate) async fn has_ended(&mut self) -> Result<()> {
+        while self.leaving_since.is_some() {
+            self.supervise()?;
             tokio::time::sleep(Duration::from_millis(25)).await;
-        };
-        let said = said.map(|said| format!("{}: {said}: {}", self.name, last_words(&self.log())));
-        self.process = None;
-        said
+        }
+        Ok(())
     }
 
     /// Stops it where it stands. It may have ended by itself.
@@ -217,27 +217,35 @@ impl Node {
         }
     }
 
-    /// Starts it again when it has ended by itself, a moment later.
+    /// Looks after it: notes how it ended, kills it when it does not end in time, and starts it again where it
+    /// is to run, a moment later where it ended by itself.
     pub(crate) fn supervise(&mut self) -> Result<()> {
-        if !self.wanted {
-            return Ok(());
-        }
         let now = SystemClock.monotonic();
-        if let Some(since) = self.down_since {
-            return if now.saturating_sub(since) > STARTED_AGAIN_AFTER {
-                self.start()
-            } else {
-                Ok(())
-            };
+        if let Some(process) = &mut self.process {
+            let status = process.ended()?;
+            match (status, self.leaving_since) {
+                (None, Some(since)) if now.saturating_sub(since) > ENDS_WITHIN => {
+                    self.stuck += 1;
+                    self.note(&format!("did not end within {ENDS_WITHIN:?} and was killed"));
+                }
+                (None, _) => return Ok(()),
+                (Some(status), Some(_)) if status.success() => {}
+                (Some(status), _) => {
+                    self.note(&status.to_string());
+                    self.down_since = Some(now);
+                }
+            }
+            (self.process, self.leaving_since) = (None, None);
         }
-        if let Some(process) = &mut self.process
-            && let Some(status) = process.ended()?
-        {
-            self.ends.push(format!("{status}: {}", last_words(&self.log())));
-            self.process = None;
-            self.down_since = Some(now);
+        let rests = |since: Duration| now.saturating_sub(since) < STARTED_AGAIN_AFTER;
+        if self.wanted && self.process.is_none() && !self.down_since.is_some_and(rests) {
+            self.start()?;
         }
         Ok(())
+    }
+
+    fn note(&mut self, how: &str) {
+        self.ends.push(format!("{}: {how}: {}", self.name, last_words(&self.log())));
     }
 
     /// Makes its clock wrong by so many seconds.

@@ -31,6 +31,7 @@ pub(crate) struct Report {
     pub(crate) compared: u64,
     pub(crate) starts: u64,
     pub(crate) longest_unowned: Duration,
+    pub(crate) longest_of: String,
     pub(crate) longest_exposure: Option<(Duration, String)>,
     /// From the end of the last fault until every shard was owned, and until all was stored.
     pub(crate) owned_after: Duration,
@@ -72,6 +73,7 @@ impl Report {
             "answers_compared": self.compared,
             "daemon_starts": self.starts,
             "longest_unowned_seconds": self.longest_unowned.as_secs_f64(),
+            "longest_unowned": self.longest_of,
             "longest_exposure_seconds": exposure.map(|(time, _)| time.as_secs_f64()),
             "longest_exposure_of": exposure.map(|(_, name)| name),
             "owned_after_seconds": self.owned_after.as_secs_f64(),
@@ -109,9 +111,10 @@ impl Report {
         );
         let exposure = self.longest_exposure.as_ref();
         println!(
-            "longest without an owner: {:.1} s; longest exposure: {:.1} s ({}); after the last \
+            "longest without an owner: {:.1} s ({}); longest exposure: {:.1} s ({}); after the last \
              fault every shard was owned within {:.1} s, and all was stored within {:.1} s",
             self.longest_unowned.as_secs_f64(),
+            self.longest_of,
             exposure.map_or(0.0, |(time, _)| time.as_secs_f64()),
             exposure.map_or("none", |(_, name)| name),
             self.owned_after.as_secs_f64(),

@@ -168,8 +168,7 @@ impl Run {
                 }
                 open.insert(step.number, faults::begin(&mut self.stage, step.fault).await?);
             } else if let Some(begun) = open.remove(&step.number) {
-                let strange = faults::end(&mut self.stage, step.fault, begun).await?;
-                self.report.ends.extend(strange);
+                faults::end(&mut self.stage, step.fault, begun).await?;
             }
         }
         Ok(())
@@ -188,9 +187,7 @@ impl Run {
                 node.resume();
             }
         }
-        for node in 0..self.stage.nodes.len() {
-            faults::undrain(&mut self.stage, node).await?;
-        }
+        faults::undrain_all(&self.stage).await?;
         let start = SystemClock.monotonic();
         say("all is healed");
         while !self.watcher.seen().all_owned(&shards()) || self.watcher.seen().at < start {
@@ -234,14 +231,20 @@ impl Run {
         say(&format!("all is stored after {:.1} s", since(start).as_secs_f64()));
         for node in &mut self.stage.nodes {
             self.report.starts += node.starts;
-            let name = node.name.clone();
-            self.report.ends.extend(node.ends.drain(..).map(|end| format!("{name}: {end}")));
+            self.report.ends.append(&mut node.ends);
             node.leave();
         }
-        for number in 0..self.stage.nodes.len() {
-            if let Some(strange) = self.stage.node(number)?.has_ended().await {
-                self.violate("drain", strange);
-            }
+        let mut stuck = 0;
+        for node in &mut self.stage.nodes {
+            node.has_ended().await?;
+            stuck += node.stuck;
+        }
+        if stuck > 0 {
+            self.violate("R10", format!("{stuck} times a daemon did not end after SIGTERM"));
+        }
+        let not_well = self.stage.nodes.iter_mut().flat_map(|node| node.ends.drain(..));
+        for end in not_well.collect::<Vec<_>>() {
+            self.violate("end", end);
         }
         let changes = before.diff(&Snapshot::take(&data)?);
         for change in changes {
@@ -332,7 +335,7 @@ impl Run {
         (report.shown, report.not_shown) = (looked.well, looked.not_well);
         (report.shown_within, report.ctl_said) = (looked.longest, looked.said);
         (report.looks, report.blind, report.compared) = (seen.looks, seen.blind, seen.compared);
-        report.longest_unowned = seen.longest_unowned;
+        (report.longest_unowned, report.longest_of) = (seen.longest_unowned, seen.longest_of);
         Ok(report)
     }
 
@@ -365,8 +368,9 @@ fn since(start: Duration) -> Duration {
     SystemClock.monotonic().saturating_sub(start)
 }
 
+/// Tells it, with the machine's monotonic time, by which what is recorded is ordered.
 fn say(text: &str) {
-    println!("chaos: {text}");
+    println!("chaos {:.1}: {text}", SystemClock.monotonic().as_secs_f64());
 }
 
 #[cfg(test)]

@@ -75,11 +75,16 @@ impl Stage {
         }
     }
 
+    /// Where the members of etcd answer, past all faults.
+    pub(crate) fn etcd_ports(&self) -> Vec<u16> {
+        let port = |member| Some(self.etcd.ports(member).ok()?.client);
+        (0..MEMBERS).filter_map(port).collect()
+    }
+
     /// Whom the watcher asks, and about which shards.
     pub(crate) fn watched(&self) -> Watched {
-        let etcd = (0..MEMBERS).filter_map(|member| Some(self.etcd.ports(member).ok()?.client));
         let nodes = self.nodes.iter().map(|node| (node.name.clone(), node.http)).collect();
-        Watched { etcd: etcd.collect(), nodes, shards: shards() }
+        Watched { etcd: self.etcd_ports(), nodes, shards: shards() }
     }
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct Seen {
     unowned: BTreeMap<String, Duration>,
     /// The longest time that a shard had no owner.
     pub(crate) longest_unowned: Duration,
+    /// Which shard that was, and until when, by the machine's monotonic clock.
+    pub(crate) longest_of: String,
     /// Looks that got an answer, and such that did not.
     pub(crate) looks: u64,
     pub(crate) blind: u64,
@@ -68,7 +70,11 @@ impl Seen {
                 continue;
             };
             if let Some(since) = self.unowned.remove(shard) {
-                self.longest_unowned = self.longest_unowned.max(now.saturating_sub(since));
+                let gap = now.saturating_sub(since);
+                if gap > self.longest_unowned {
+                    (self.longest_unowned, self.longest_of) =
+                        (gap, format!("{shard}, until {now:?}"));
+                }
             }
             match self.last_owner.insert(shard.clone(), claim.clone()) {
                 Some(before) if before.node != claim.node => self.hand_overs += 1,

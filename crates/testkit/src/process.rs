@@ -3,6 +3,7 @@
 //! Owns how a child process lives and dies. Knows nothing of what the servers are; [`crate::seaweed`]
 //! and its like do.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,7 +13,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, OnceLock, mpsc};
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -25,16 +26,22 @@ const PORTS: std::ops::Range<u16> = 15_000..32_000;
 /// Between two looks at a server that is not ready yet.
 const POLL: Duration = Duration::from_millis(25);
 
-/// Loopback TCP ports that nobody listens on now. They are all different.
+/// Loopback TCP ports that nobody listens on now. They are all different, and none was given before: who
+/// got it may not listen there yet.
 ///
 /// # Panics
 /// When a hundred tries find too few, which means that the machine is out of ports.
 pub fn free_ports<const N: usize>() -> [u16; N] {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut held = Vec::with_capacity(N);
     for _ in 0..100 + N {
         let random = RandomState::new().build_hasher().finish();
         let span = u64::from(PORTS.end - PORTS.start);
         let port = PORTS.start + u16::try_from(random % span).unwrap_or_default();
+        if !given.insert(port) {
+            continue;
+        }
         if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
             held.push((port, listener));
         }
