@@ -161,15 +161,34 @@ pub(crate) fn bucket_is_as_written(
     violations
 }
 
+/// Which backups of databases that are still there the catalogs have to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// The newest of each. What an owner that crashed stored in an earlier hour nobody asks for again until the
+    /// catalog is next compared with the bucket.
+    Newest,
+    /// All: the catalogs were made anew.
+    All,
+}
+
 /// R9 and what the catalogs are for: what they say of the backups of databases that are still there is so,
-/// and all these backups are in them. Of a database that vanished while its last upload was under way nobody
-/// asks again, until the catalog is next compared with the bucket.
+/// and these backups are in them. Of a database that vanished while its last upload was under way nobody
+/// asks again.
 pub(crate) fn catalogs_agree(
     catalogs: &[Catalog],
     listing: &Listing,
     accounts: &BTreeMap<String, Account>,
+    which: Known,
 ) -> Vec<Violation> {
-    let is_there = |name: &str| accounts.get(name).is_some_and(|account| account.gone.is_none());
+    let mut newest = BTreeMap::new();
+    for (key, parsed) in listing.keys().filter_map(|key| Some((key, BackupKey::parse(key)?))) {
+        newest.insert(name_of(&parsed.stem).to_owned(), key.clone());
+    }
+    let is_meant = |name: &str, key: &str| {
+        let is_there = accounts.get(name).is_some_and(|account| account.gone.is_none());
+        let is_newest = newest.get(name).is_some_and(|newest| newest == key);
+        is_there && (which == Known::All || is_newest || !listing.contains_key(key))
+    };
     let mut violations = Vec::new();
     let mut known = BTreeSet::new();
     for catalog in catalogs {
@@ -181,7 +200,7 @@ pub(crate) fn catalogs_agree(
                 let same = |there: &(String, u64)| {
                     there.0.trim_matches('"') == says.0.trim_matches('"') && there.1 == says.1
                 };
-                if !there.is_some_and(same) && is_there(name_of(stem)) {
+                if !there.is_some_and(same) && is_meant(name_of(stem), &key) {
                     let shard = &catalog.key;
                     let text = format!("the catalog of {shard} says {says:?} of {key}: {there:?}");
                     violations.push(Violation::new("catalog", text));
@@ -192,7 +211,7 @@ pub(crate) fn catalogs_agree(
     }
     for key in listing.keys().filter(|key| !known.contains(*key)) {
         let Some(parsed) = BackupKey::parse(key) else { continue };
-        if is_there(name_of(&parsed.stem)) {
+        if is_meant(name_of(&parsed.stem), key) {
             violations.push(Violation::new("catalog", format!("{key} is in no catalog")));
         }
     }

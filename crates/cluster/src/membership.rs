@@ -78,6 +78,15 @@ pub enum Report {
     Leave,
 }
 
+/// Why a node must stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halted {
+    /// For people.
+    pub reason: String,
+    /// Nothing is wrong with the node: the fleet is not the one that it joined. It may join the new one.
+    pub may_rejoin: bool,
+}
+
 /// Until when this node may act as the owner of its shards.
 ///
 /// The lease in etcd keeps others away; this is how long this node believes in it, by its own monotonic clock.
@@ -132,7 +141,7 @@ impl Lease {
 pub struct Membership {
     assignments: watch::Receiver<Arc<Assignments>>,
     lease: Lease,
-    halted: watch::Receiver<Option<String>>,
+    halted: watch::Receiver<Option<Halted>>,
     left: watch::Receiver<bool>,
     reports: mpsc::Sender<Report>,
 }
@@ -160,12 +169,13 @@ impl Membership {
     }
 
     /// Waits until this node must stop, and gives the reason.
-    pub async fn halted(&self) -> String {
+    pub async fn halted(&self) -> Halted {
         let mut halted = self.halted.clone();
-        match halted.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => "the driver of the cluster has ended".to_owned(),
-        }
+        let halted = halted.wait_for(Option::is_some).await.ok().and_then(|it| it.clone());
+        halted.unwrap_or_else(|| Halted {
+            reason: "the driver of the cluster has ended".to_owned(),
+            may_rejoin: false,
+        })
     }
 
     /// Gives all shards back, and waits until the cluster knows. To be given a deadline by the caller.
@@ -181,7 +191,7 @@ impl Membership {
 pub struct Controls {
     assignments: watch::Sender<Arc<Assignments>>,
     until: watch::Sender<Duration>,
-    halted: watch::Sender<Option<String>>,
+    halted: watch::Sender<Option<Halted>>,
     left: watch::Sender<bool>,
     reports: mpsc::Receiver<Report>,
 }
@@ -205,7 +215,12 @@ impl Controls {
 
     /// This node must stop.
     pub fn halt(&self, reason: String) {
-        self.halted.send_replace(Some(reason));
+        self.halted.send_replace(Some(Halted { reason, may_rejoin: false }));
+    }
+
+    /// This node must stop, and may join anew.
+    pub fn halt_to_rejoin(&self, reason: String) {
+        self.halted.send_replace(Some(Halted { reason, may_rejoin: true }));
     }
 
     /// All shards are given back.

@@ -71,6 +71,11 @@ impl Agenda {
         (self.written, self.failed) = (now, None);
     }
 
+    /// How long ago the catalog was last known to say all there was.
+    pub(crate) fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.written)
+    }
+
     /// What was due could not be done: the next attempts are ever rarer, down to one an hour.
     pub(crate) fn failed(&mut self, now: Duration) {
         let before = self.failed.map_or(0, |(_, times)| times);

@@ -275,6 +275,11 @@ impl<O> Dispatcher<O> {
         self.first.len() + self.second.len()
     }
 
+    /// How many uploads are under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
     /// Nothing waits and nothing is in flight.
     pub(crate) fn is_idle(&self) -> bool {
         self.in_flight == 0 && self.is_empty()

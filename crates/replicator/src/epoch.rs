@@ -37,7 +37,8 @@ pub struct Taken {
 }
 
 /// Takes the bucket for `holder`. Costs one GET, and one PUT unless a fleet has it already; where there is no
-/// cluster file yet, a few more to see whether the bucket is new.
+/// cluster file yet, a few more to see whether the bucket is new. `known_as`: the name by which others that have the
+/// bucket know it; if it has lost its cluster file, it gets that name again.
 ///
 /// # Errors
 /// When the bucket belongs to a cluster with another number of shards, or cannot be read or written.
@@ -45,6 +46,7 @@ pub async fn take(
     store: &Arc<dyn Store>,
     shards: u32,
     holder: &Holder,
+    known_as: Option<&str>,
 ) -> Result<Taken, StartError> {
     let key = ClusterFile::key();
     let unusable = |reason: String| StartError::ClusterFile { key: key.to_string(), reason };
@@ -53,7 +55,13 @@ pub async fn take(
         let (file, is_new, condition) = match there {
             None => {
                 let last = latest_in(&**store).await?;
-                let bucket = random_name().map_err(|error| unusable(error.to_string()))?;
+                let bucket = match known_as {
+                    None => random_name().map_err(|error| unusable(error.to_string()))?,
+                    Some(_) if last == Epoch::default() => {
+                        return Err(StartError::OtherBucket);
+                    }
+                    Some(name) => name.to_owned(),
+                };
                 let file = ClusterFile::first(bucket, shards, holder.clone(), last.generation());
                 (file, last == Epoch::default(), Condition::Absent)
             }
@@ -91,6 +99,21 @@ pub async fn take(
     Err(unusable(format!("{ATTEMPTS} other starts came in between: do several daemons run?")))
 }
 
+/// The random name of a bucket. `None` where nobody has taken it yet, or its cluster file is lost.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn bucket_name(store: &dyn Store) -> Result<Option<String>, StartError> {
+    let key = ClusterFile::key();
+    let Some(object) = store.get(&key, ByteRange::Full).await? else { return Ok(None) };
+    let bytes = object.bytes(MOST_BYTES).await?;
+    let file = ClusterFile::parse(&bytes).map_err(|error| StartError::ClusterFile {
+        key: key.to_string(),
+        reason: error.to_string(),
+    })?;
+    Ok(Some(file.bucket))
+}
+
 /// Why a fleet cannot take its bucket again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -113,6 +136,7 @@ pub async fn take_again(
     store: &Arc<dyn Store>,
     shards: u32,
     fleet: &Holder,
+    known_as: Option<&str>,
     generation: u64,
     fenced_by: Epoch,
 ) -> Result<u64, NotOurs> {
@@ -122,7 +146,7 @@ pub async fn take_again(
         let there = store.get(&key, ByteRange::Full).await.map_err(StartError::from)?;
         let Some(object) = there else {
             // Lost: made anew, later than all that the bucket has.
-            take(store, shards, fleet).await?;
+            take(store, shards, fleet, known_as).await?;
             continue;
         };
         let etag = object.info.etag.clone();
@@ -175,3 +199,7 @@ async fn latest_in(store: &dyn Store) -> Result<Epoch, StoreError> {
     }
     Ok(latest)
 }
+
+#[cfg(test)]
+#[path = "epoch_tests.rs"]
+mod tests;

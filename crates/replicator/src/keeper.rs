@@ -182,7 +182,7 @@ pub(crate) async fn tend(tender: &Tender, membership: &Membership, owner: &Shard
     let is_final = matches!(ask, Ask::Final | Ask::Once);
     let tended = tokio::select! {
         biased;
-        () = owner.seat().abort.cancelled() => return owner.end_tending(None),
+        // Of the last word only who gives the shard back decides how long it may take.
         () = owner.seat().retire.cancelled(), if ask != Ask::Final => {
             return owner.end_tending(None);
         }
@@ -198,6 +198,7 @@ pub(crate) async fn tend(tender: &Tender, membership: &Membership, owner: &Shard
                     "a later daemon writes to this bucket: node {node} with epoch {epoch} wrote {key}; this \
                      one stops, so that the two do not overwrite each other"
                 );
+                tender.counters.fenced();
                 membership.report(owner.fenced(*epoch, what)).await;
             } else {
                 tracing::warn!(%key, %error, "{key} could not be tended, and will be again: {error}");

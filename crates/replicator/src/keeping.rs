@@ -68,6 +68,7 @@ pub(crate) struct KeepingCounters {
     found: AtomicU64,
     missing: AtomicU64,
     foreign: AtomicU64,
+    fences: AtomicU64,
 }
 
 fn add(counter: &AtomicU64, count: usize) {
@@ -102,6 +103,16 @@ impl KeepingCounters {
         add(&self.found, report.found.len());
         add(&self.missing, report.missing.len());
         add(&self.foreign, report.foreign.len());
+    }
+
+    /// The bucket has something of a later owner.
+    pub(crate) fn fenced(&self) {
+        add(&self.fences, 1);
+    }
+
+    /// How often it had.
+    pub(crate) fn fences(&self) -> u64 {
+        self.fences.load(Ordering::Relaxed)
     }
 
     pub(crate) fn snapshot(&self) -> Keeping {

@@ -133,15 +133,18 @@ mod tests {
         let key = ObjectKey::new("a").unwrap();
         let put = || store.put(&key, Body::Bytes(Bytes::from("x")), Condition::Absent);
         assert!(matches!(put().await, Err(StoreError::Unavailable(_))));
-        assert!(matches!(store.delete(&[key.clone()]).await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(
+            store.delete(std::slice::from_ref(&key)).await,
+            Err(StoreError::Unavailable(_))
+        ));
         assert_eq!(inner.requests(), RequestCounts::default());
         controls.trust_until(Duration::MAX);
         put().await.unwrap();
         controls.trust_until(Duration::ZERO);
-        assert!(store.delete(&[key.clone()]).await.is_err());
+        assert!(store.delete(std::slice::from_ref(&key)).await.is_err());
         assert!(store.get(&key, ByteRange::Full).await.unwrap().is_some());
         controls.trust_until(Duration::MAX);
-        store.delete(&[key.clone()]).await.unwrap();
+        store.delete(std::slice::from_ref(&key)).await.unwrap();
     }
 
     #[tokio::test]

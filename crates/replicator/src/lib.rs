@@ -43,6 +43,7 @@ mod steward;
 mod tending;
 mod tree;
 mod uploader;
+mod witness;
 
 use ultrasimple_sqlite::CaptureError;
 use ultrasimple_store::StoreError;
@@ -51,11 +52,13 @@ pub use backup::memory_per_stream;
 pub use bill::ProjectedMonth;
 pub use builder::{BuildError, ReplicatorBuilder};
 pub use dry_run::{DryRunAction, DryRunLine};
-pub use epoch::{NotOurs, Taken, random_name, take, take_again};
+pub use epoch::{NotOurs, Taken, bucket_name, random_name, take, take_again};
 pub use keeping::{Keeping, Kept};
 pub use options::ReplicatorOptions;
 pub use replicator::{Replicator, ShardName, ShardStatus};
+pub use roster::ShardCounts;
 pub use statistics::{CycleReport, Statistics};
+pub use witness::{UploadOutcome, Witness};
 
 /// Why a replicator cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,11 @@ pub enum StartError {
         /// What this start says.
         ours: u32,
     },
+    /// Others of the same fleet have one that is not new.
+    #[error(
+        "this bucket has nothing in it, but the nodes of the fleet have one with backups: give all the same -bucket"
+    )]
+    OtherBucket,
     /// The bucket's cluster file is unusable.
     #[error("{key} in the bucket: {reason}")]
     ClusterFile {
@@ -98,6 +106,9 @@ pub enum RunError {
     /// It must not go on.
     #[error("stopped: {0}")]
     Halted(String),
+    /// Its fleet is not there any more: it may join the one that is.
+    #[error("stopped: {0}")]
+    Rejoin(String),
     /// The only cycle failed.
     #[error("{0}")]
     Cycle(#[from] CycleError),

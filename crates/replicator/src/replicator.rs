@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use ultrasimple_cluster::alone::alone;
-use ultrasimple_cluster::{Grant, Membership, Report};
+use ultrasimple_cluster::{Grant, Halted, Lease, Membership, Report};
 use ultrasimple_core::cluster_file::Holder;
 use ultrasimple_core::{Clock, Epoch, ShardId, ShardKey, Timestamp, VolumeName};
 use ultrasimple_sqlite::{CaptureOptions, Capturer};
@@ -25,6 +25,7 @@ use crate::roster::Stage;
 use crate::scanner::Scanned;
 use crate::statistics::{Counters, CycleReport, Statistics};
 use crate::tree::{Plan, ScanNews, Tree, tell};
+use crate::witness::Witness;
 use crate::{CycleError, RunError, StartError, epoch, heap};
 
 /// How long a capture waits for a lock, and for a file that has just changed to settle.
@@ -61,7 +62,7 @@ pub struct Replicator {
     /// Made by the first start; what is spent is spent for all that follow.
     budget: OnceLock<Arc<Mutex<PutBudget>>>,
     /// Its place in a fleet. `None`: it is alone.
-    membership: Option<Membership>,
+    membership: Mutex<Option<Membership>>,
     /// The actors, while they run.
     running: Mutex<Option<Node>>,
 }
@@ -82,7 +83,7 @@ impl Running {
     fn examine(&self, replicator: &Replicator, before: (u64, u64), now: (u64, u64), waits: bool) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         let has_worked = now.0 > before.0;
-        if replicator.membership.is_none() || !(waits || health.doubts_store()) {
+        if replicator.membership().is_none() || !(waits || health.doubts_store()) {
             return;
         }
         if has_worked {
@@ -135,7 +136,7 @@ impl Running {
                  backed up here"
             );
         }
-        if replicator.membership.is_some() {
+        if replicator.membership().is_some() {
             self.tell(news);
         }
     }
@@ -149,10 +150,12 @@ impl Running {
     }
 
     /// Waits until it must stop, and gives the reason.
-    async fn halted(&self) -> String {
+    async fn halted(&self) -> RunError {
         tokio::select! {
-            reason = self.halt.wait() => reason,
-            reason = self.membership.halted() => reason,
+            reason = self.halt.wait() => RunError::Halted(reason),
+            Halted { reason, may_rejoin } = self.membership.halted() => {
+                if may_rejoin { RunError::Rejoin(reason) } else { RunError::Halted(reason) }
+            }
         }
     }
 }
@@ -206,15 +209,29 @@ impl Replicator {
         let (capturer, counters) = (Arc::new(capturer), Arc::new(Counters::default()));
         // The projection of the bill starts here.
         counters.statistics(store.requests(), clock.monotonic());
-        let (budget, membership, running) = (OnceLock::new(), None, Mutex::default());
+        let (budget, membership, running) = (OnceLock::new(), Mutex::default(), Mutex::default());
         Ok(Self { options, store, clock, capturer, counters, budget, membership, running })
     }
 
-    /// Makes it a node of a fleet: it backs up the shards that the cluster gives it. The bucket was taken for the
-    /// fleet before ([`crate::take`]).
+    /// Makes it a node of a fleet: from the next start on it backs up the shards that the cluster gives it. The bucket
+    /// was taken for the fleet before ([`crate::take`]).
+    pub fn join(&self, membership: Membership) {
+        *self.membership.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
+    }
+
+    fn membership(&self) -> Option<Membership> {
+        self.membership.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Until when it may act as a node of its fleet. `None` where it is in none.
+    pub fn lease(&self) -> Option<Lease> {
+        self.membership().map(|membership| membership.lease().clone())
+    }
+
+    /// Has somebody told what takes how long. The first one stays.
     #[must_use]
-    pub fn in_fleet(mut self, membership: Membership) -> Self {
-        self.membership = Some(membership);
+    pub fn watched_by(self, witness: Arc<dyn Witness>) -> Self {
+        self.counters.tell(witness);
         self
     }
 
@@ -291,7 +308,7 @@ impl Replicator {
             let ended = tokio::select! {
                 biased;
                 () = cancel.cancelled() => break Ok(()),
-                reason = running.halted() => break Err(RunError::Halted(reason)),
+                why = running.halted() => break Err(why),
                 ended = cycle => ended,
             };
             if let Err(error) = ended {
@@ -299,7 +316,7 @@ impl Replicator {
                 tokio::select! {
                     biased;
                     () = cancel.cancelled() => break Ok(()),
-                    reason = running.halted() => break Err(RunError::Halted(reason)),
+                    why = running.halted() => break Err(why),
                     _ = ticks.tick() => {}
                 }
             }
@@ -328,7 +345,7 @@ impl Replicator {
         let ended = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(RunError::Cancelled),
-            reason = running.halted() => Err(RunError::Halted(reason)),
+            why = running.halted() => Err(why),
             ended = cycle => ended.map_err(RunError::Cycle),
         };
         self.stop(&running, ended).await
@@ -336,8 +353,8 @@ impl Replicator {
 
     async fn start(&self) -> Result<Running, RunError> {
         let options = &self.options;
-        let (membership, is_new) = match &self.membership {
-            Some(membership) => (membership.clone(), false),
+        let (membership, is_new) = match self.membership() {
+            Some(membership) => (membership, false),
             None => self.alone().await?,
         };
         let halt = Halt::default();
@@ -371,7 +388,7 @@ impl Replicator {
     async fn alone(&self) -> Result<(Membership, bool), StartError> {
         let Self { options, store, clock, .. } = self;
         let holder = Holder::Node(options.node.clone());
-        let taken = epoch::take(store, options.volumes.shards(), &holder).await?;
+        let taken = epoch::take(store, options.volumes.shards(), &holder, None).await?;
         let Taken { generation, is_new, .. } = taken;
         let before = Epoch::new(generation.saturating_sub(1), 0);
         let grant = Grant { epoch: Epoch::new(generation, 0), handed_over_by: Some(before) };
@@ -422,8 +439,10 @@ impl Replicator {
         let Begun { start, scan, databases, changed, problems } = begun;
         let (glance, volumes) = tree.glance().await?;
         running.saw(self, &volumes);
-        self.counters.at_glance(glance);
+        self.counters.at_glance(glance, self.clock.monotonic());
         let now = self.statistics();
+        let took = self.clock.monotonic().saturating_sub(start);
+        self.counters.cycled(took);
         let report = CycleReport {
             databases,
             changed,
@@ -434,7 +453,7 @@ impl Replicator {
             bytes: now.bytes_uploaded - since_last.bytes_uploaded,
             max_exposure: glance.exposure,
             scan,
-            took: self.clock.monotonic().saturating_sub(start),
+            took,
             problems,
         };
         *since_last = now;
@@ -450,7 +469,7 @@ impl Replicator {
     /// up at once.
     async fn stop<T>(&self, running: &Running, ended: Result<T, RunError>) -> Result<T, RunError> {
         let Running { node, membership, .. } = running;
-        let is_halted = matches!(ended, Err(RunError::Halted(_)));
+        let is_halted = matches!(ended, Err(RunError::Halted(_) | RunError::Rejoin(_)));
         if let Ok(tree) = node.tree().await {
             let limit = if is_halted { Duration::ZERO } else { self.options.drain_timeout };
             if let Err(error) = tree.drain(limit).await {

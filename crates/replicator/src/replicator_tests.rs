@@ -8,6 +8,8 @@ mod fleet;
 mod keeping;
 #[path = "replicator_tests/mending.rs"]
 mod mending;
+#[path = "replicator_tests/telling.rs"]
+mod telling;
 #[path = "replicator_tests/world.rs"]
 mod world;
 
@@ -206,7 +208,7 @@ async fn a_second_daemon_makes_the_first_stop() {
     // The first one wakes up and has something to say: it must not get through.
     world.clock.advance(Duration::from_secs(15));
     first.cycle().await;
-    assert!(first.running.halted().await.contains("a later daemon"));
+    assert!(first.running.halted().await.to_string().contains("a later daemon"));
     assert_eq!(world.restored("a"), commits);
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use ractor::ActorId;
+use serde::Serialize;
 use ultrasimple_core::{Epoch, Place, Timestamp};
 
 use crate::scan::Owned;
@@ -38,6 +39,17 @@ pub(crate) struct Entry {
     pub(crate) reconciled_at: Option<Timestamp>,
 }
 
+/// How many shards are how far along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct ShardCounts {
+    /// Their catalogs are being read.
+    pub starting: u64,
+    /// They are this node's.
+    pub owned: u64,
+    /// They are being given back.
+    pub releasing: u64,
+}
+
 /// See the module. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Roster(Arc<RwLock<Inner>>);
@@ -60,6 +72,19 @@ impl Roster {
     /// All shards, as they are now.
     pub(crate) fn entries(&self) -> Vec<(Place, Entry)> {
         self.read().entries.iter().map(|(&place, entry)| (place, entry.clone())).collect()
+    }
+
+    /// How many shards are how far along.
+    pub(crate) fn shard_counts(&self) -> ShardCounts {
+        let mut counts = ShardCounts::default();
+        for entry in self.read().entries.values() {
+            *match entry.stage {
+                Stage::New => &mut counts.starting,
+                Stage::Ready { .. } => &mut counts.owned,
+                Stage::Releasing => &mut counts.releasing,
+            } += 1;
+        }
+        counts
     }
 
     /// All owners.

@@ -118,12 +118,16 @@ pub(crate) struct Offer {
 pub(crate) struct Glance {
     /// Databases with a change that the bucket has not.
     pub(crate) pending: u64,
+    /// Of these, those that are not failing.
+    pub(crate) waiting: u64,
     /// Databases whose last attempt failed, or whose newest backup is marked as damaged.
     pub(crate) failing: u64,
     /// How long the oldest change has been waiting.
     pub(crate) exposure: Duration,
     /// Databases that it should have, and that no scan shows (any more): not said to be gone by the catalog.
     pub(crate) unseen: u64,
+    /// How long its catalog has lacked something.
+    pub(crate) catalog_age: Duration,
     /// What its catalog said when it was last read or written.
     pub(crate) kept: Kept,
 }
@@ -343,15 +347,18 @@ impl Shard {
         let waiting = self.active.values();
         let oldest = waiting.map(|active| active.since).min();
         let unseen = self.absent.values().filter(|absent| !absent.is_told);
-        let failing = self
-            .active
-            .iter()
-            .filter(|(id, active)| active.failing.is_some() && self.held.damage(**id).is_none());
+        // Of these, what failed is known apart: a damaged database need not be waiting.
+        let undamaged = self.active.iter().filter(|(id, _)| self.held.damage(**id).is_none());
+        let (failing, waiting) = undamaged.fold((0, 0), |(failing, waiting), (_, active)| {
+            if active.failing.is_some() { (failing + 1, waiting) } else { (failing, waiting + 1) }
+        });
         Glance {
             pending: self.active.len() as u64,
-            failing: failing.count() as u64 + self.held.damaged(),
+            waiting,
+            failing: failing + self.held.damaged(),
             exposure: oldest.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
             unseen: if self.has_observed { unseen.count() as u64 } else { 0 },
+            catalog_age: Duration::ZERO,
             kept: Kept::default(),
         }
     }

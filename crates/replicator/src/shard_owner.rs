@@ -220,7 +220,7 @@ impl Actor for OwnerActor {
             }
             Message::Settle(id, outcome) => state.settle(id, outcome, now),
             Message::Glance(reply) => {
-                let _ = reply.send(Glance { kept: state.kept, ..state.shard.glance(now) });
+                let _ = reply.send(state.glance(now));
             }
             Message::BeginTending(ask, reply) => {
                 let _ = reply.send(state.begin_tending(ask, now).map(Box::new));
@@ -251,6 +251,12 @@ impl State {
             uploader.offer(ShardOwner { actor: myself, seat: Arc::clone(seat) }, offers);
         }
         count
+    }
+
+    fn glance(&self, now: Duration) -> Glance {
+        let is_told = self.shard.untold().changes == 0;
+        let catalog_age = if is_told { Duration::ZERO } else { self.agenda.age(now) };
+        Glance { kept: self.kept, catalog_age, ..self.shard.glance(now) }
     }
 
     fn tell_quiet(&mut self) {

@@ -1,8 +1,8 @@
 //! What has happened so far, counted.
 
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,6 +11,9 @@ use ultrasimple_store::RequestCounts;
 
 use crate::bill::{Meter, ProjectedMonth};
 use crate::keeping::{Keeping, KeepingCounters, Kept};
+use crate::roster::{Roster, ShardCounts};
+use crate::shard::{Failure, Glance};
+use crate::witness::{UploadOutcome, Witness};
 
 /// Counted by uploads as they happen.
 #[derive(Debug, Default)]
@@ -18,11 +21,16 @@ pub(crate) struct Counters {
     stored: AtomicU64,
     bytes: AtomicU64,
     unchanged: AtomicU64,
-    failed: AtomicU64,
+    failed: Mutex<BTreeMap<&'static str, u64>>,
     store_failed: AtomicU64,
+    queued: AtomicU64,
+    in_flight: AtomicU64,
     last: Mutex<LastCycle>,
     keeping: Arc<KeepingCounters>,
     meter: Mutex<Meter>,
+    /// Of the actors that run.
+    roster: Mutex<Roster>,
+    witness: OnceLock<Arc<dyn Witness>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -30,10 +38,10 @@ struct LastCycle {
     scans: u64,
     databases: u64,
     changed: u64,
-    pending: u64,
-    failing: u64,
-    exposure: Duration,
-    kept: Kept,
+    changed_in_all: u64,
+    glance: Glance,
+    /// When that was (monotonic clock).
+    glanced: Duration,
     at: Option<Timestamp>,
     took: Duration,
 }
@@ -48,8 +56,9 @@ impl Counters {
         self.unchanged.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn failed(&self, is_the_stores: bool) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn failed(&self, failure: &Failure, is_the_stores: bool) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        *failed.entry(failure.kind).or_default() += 1;
         self.store_failed.fetch_add(u64::from(is_the_stores), Ordering::Relaxed);
     }
 
@@ -58,17 +67,57 @@ impl Counters {
         (self.stored.load(Ordering::Relaxed), self.store_failed.load(Ordering::Relaxed))
     }
 
+    /// The bucket has something of a later owner.
+    pub(crate) fn fenced(&self) {
+        self.keeping.fenced();
+    }
+
+    /// How many wait for an upload now, and how many uploads are under way.
+    pub(crate) fn dispatching(&self, queued: usize, in_flight: usize) {
+        self.queued.store(queued as u64, Ordering::Relaxed);
+        self.in_flight.store(in_flight as u64, Ordering::Relaxed);
+    }
+
+    /// From now on these are the shards.
+    pub(crate) fn count_shards(&self, roster: &Roster) {
+        *self.roster.lock().unwrap_or_else(PoisonError::into_inner) = roster.clone();
+    }
+
+    /// From now on it is told what takes how long. There is one at most.
+    pub(crate) fn tell(&self, witness: Arc<dyn Witness>) {
+        let _ = self.witness.set(witness);
+    }
+
+    /// An upload has ended, of a change that has been waiting for so long.
+    pub(crate) fn uploaded(&self, outcome: UploadOutcome, took: Duration, exposure: Duration) {
+        let Some(witness) = self.witness.get() else { return };
+        witness.uploaded(outcome, took);
+        if matches!(outcome, UploadOutcome::Stored | UploadOutcome::Unchanged) {
+            witness.protected(exposure);
+        }
+    }
+
+    pub(crate) fn cycled(&self, took: Duration) {
+        if let Some(witness) = self.witness.get() {
+            witness.cycled(took);
+        }
+    }
+
     pub(crate) fn scanned(&self, at: Timestamp, took: Duration, databases: u64, changed: u64) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.scans += 1;
+        last.changed_in_all += changed;
         (last.at, last.took, last.databases, last.changed) = (Some(at), took, databases, changed);
+        drop(last);
+        if let Some(witness) = self.witness.get() {
+            witness.scanned(took);
+        }
     }
 
-    pub(crate) fn at_glance(&self, glance: crate::shard::Glance) {
+    /// How the shards looked at `now` (monotonic clock).
+    pub(crate) fn at_glance(&self, glance: Glance, now: Duration) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        (last.pending, last.failing, last.exposure) =
-            (glance.pending, glance.failing, glance.exposure);
-        last.kept = glance.kept;
+        (last.glance, last.glanced) = (glance, now);
     }
 
     /// What is counted of the keeping of the bucket.
@@ -85,20 +134,34 @@ impl Counters {
             meter.project(requests, now)
         };
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Glance { pending, waiting, failing, exposure, catalog_age, kept, .. } = last.glance;
+        // What waited then waits still, as far as anybody knows: this goes on when cycles do not.
+        let since = now.saturating_sub(last.glanced);
+        let exposure = if pending > 0 { exposure + since } else { Duration::ZERO };
         Statistics {
             databases: last.databases,
             scans: last.scans,
             changed_last_cycle: last.changed,
-            pending: last.pending,
-            failing: last.failing,
-            max_exposure_seconds: last.exposure.as_secs_f64(),
+            changed: last.changed_in_all,
+            pending,
+            waiting,
+            failing,
+            max_exposure_seconds: exposure.as_secs_f64(),
             uploads_success: self.stored.load(Ordering::Relaxed),
-            uploads_failed: self.failed.load(Ordering::Relaxed),
+            uploads_failed: failed.values().sum(),
+            failed_by_kind: failed,
+            queued: self.queued.load(Ordering::Relaxed),
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+            shards: roster.shard_counts(),
+            fences: self.keeping.fences(),
             unchanged: self.unchanged.load(Ordering::Relaxed),
             bytes_uploaded: self.bytes.load(Ordering::Relaxed),
             last_scan: last.at,
             last_scan_seconds: last.took.as_secs_f64(),
-            kept: last.kept,
+            kept,
+            catalog_age_seconds: catalog_age.as_secs_f64(),
             keeping: self.keeping.snapshot(),
             requests,
             projected_month,
@@ -115,8 +178,12 @@ pub struct Statistics {
     pub scans: u64,
     /// Databases that the last scan found new or changed.
     pub changed_last_cycle: u64,
+    /// What all scans found new or changed.
+    pub changed: u64,
     /// Databases with a change that the bucket has not yet.
     pub pending: u64,
+    /// Of these, those that are not failing.
+    pub waiting: u64,
     /// Databases whose last attempt failed, or whose newest backup is marked as damaged.
     pub failing: u64,
     /// How long the oldest of those changes has been waiting, in seconds.
@@ -125,6 +192,16 @@ pub struct Statistics {
     pub uploads_success: u64,
     /// Attempts that failed.
     pub uploads_failed: u64,
+    /// These, by the kind of failure; there are few.
+    pub failed_by_kind: BTreeMap<&'static str, u64>,
+    /// Databases that wait for their upload to begin.
+    pub queued: u64,
+    /// Uploads under way.
+    pub in_flight: u64,
+    /// This node's shards.
+    pub shards: ShardCounts,
+    /// Times that the bucket had something of a later owner.
+    pub fences: u64,
     /// Captures that had the content of the last backup, so that nothing was sent.
     pub unchanged: u64,
     /// Bytes of all backups stored, compressed.
@@ -135,6 +212,8 @@ pub struct Statistics {
     pub last_scan_seconds: f64,
     /// What the bucket holds, as far as the catalogs say.
     pub kept: Kept,
+    /// How long a catalog has lacked something that the bucket has, at most, in seconds.
+    pub catalog_age_seconds: f64,
     /// What was done to keep it in order.
     pub keeping: Keeping,
     /// Requests sent to the store since it was opened, by kind, whatever for: backups, and what belongs to

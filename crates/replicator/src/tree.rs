@@ -104,6 +104,7 @@ impl Plan {
         let uploader = Uploader::spawn(uploader, supervisor.clone()).await?;
         let scanner = Scanner::spawn(scanner, supervisor.clone()).await?;
         let (roster, tender) = (Roster::default(), Arc::new(self.tender()));
+        counters.count_shards(&roster);
         let keeper = keeper::Arguments {
             tender: Arc::clone(&tender),
             volumes: options.volumes.clone(),
@@ -403,9 +404,11 @@ impl Tree {
             }
             all = Glance {
                 pending: all.pending + one.pending,
+                waiting: all.waiting + one.waiting,
                 failing: all.failing + one.failing,
                 exposure: all.exposure.max(one.exposure),
                 unseen: all.unseen + one.unseen,
+                catalog_age: all.catalog_age.max(one.catalog_age),
                 kept: all.kept.and(one.kept),
             };
         }

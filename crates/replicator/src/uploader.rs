@@ -21,6 +21,7 @@ use crate::budget::PutBudget;
 use crate::dispatch::{Dispatcher, Ended, FAILURES_IN_A_ROW, Next, Ticket};
 use crate::shard::{Failure, Offer, Outcome};
 use crate::shard_owner::ShardOwner;
+use crate::witness::UploadOutcome;
 
 /// A wait for `-put-budget` that is worth a line in the log, at most once in that time.
 const LONG_WAIT: Duration = Duration::from_hours(1);
@@ -173,6 +174,8 @@ impl Actor for UploaderActor {
             }
         }
         state.act(&myself, &budget);
+        let (waiting, in_flight) = (state.dispatcher.waiting(), state.dispatcher.in_flight());
+        state.arguments.workshop.counters.dispatching(waiting, in_flight);
         if state.dispatcher.is_idle() {
             for reply in state.waiting.drain(..) {
                 let _ = reply.send(());
@@ -254,13 +257,15 @@ struct Upload {
 
 impl Upload {
     async fn run(self, owner: ShardOwner, offer: Offer) -> Ended {
-        let Offer { id, last, unsure_since, .. } = offer;
+        let Offer { id, since, last, unsure_since, .. } = offer;
         let last = last.map(|last| *last);
         let lease = self.membership.lease();
         if owner.seat().retire.is_cancelled() || !lease.is_trusted() {
             owner.settle(id, Outcome::Deferred);
             return Ended::of(&Outcome::Deferred, false);
         }
+        let (clock, counters) = (&self.workshop.clock, &self.workshop.counters);
+        let begun = clock.monotonic();
         let attempt = self.workshop.back_up(id, owner.epoch(), last, unsure_since);
         let attempt = AssertUnwindSafe(attempt).catch_unwind();
         // Whether a request that is given up was made, nobody knows.
@@ -272,6 +277,7 @@ impl Upload {
             result = attempt => match result {
                 Ok(Ok(attempt)) => attempt,
                 Ok(Err(Stop::Fenced(theirs))) => {
+                    counters.fenced();
                     self.membership.report(fenced(&owner, &theirs)).await;
                     given_up
                 }
@@ -282,15 +288,17 @@ impl Upload {
                 }
             },
         };
-        let counters = &self.workshop.counters;
         let ended = Ended::of(&outcome, sent);
         match &outcome {
-            Outcome::Failed(_) | Outcome::Doubtful(_) => {
-                counters.failed(ended.is_the_stores_failure());
+            Outcome::Failed(failure) | Outcome::Doubtful(failure) => {
+                counters.failed(failure, ended.is_the_stores_failure());
             }
             Outcome::Unchanged { .. } => counters.unchanged(),
             _ => {}
         }
+        let now = clock.monotonic();
+        let (took, exposure) = (now.saturating_sub(begun), now.saturating_sub(since));
+        counters.uploaded(UploadOutcome::of(&outcome), took, exposure);
         owner.settle(id, outcome);
         ended
     }

@@ -90,7 +90,7 @@ pub(crate) fn holder() -> Holder {
 /// Takes the bucket, at the start of a process.
 pub(crate) fn boot(bench: Bench) -> Work {
     Box::pin(async move {
-        let taken = take(&bench.store, bench.shards, &holder()).await;
+        let taken = take(&bench.store, bench.shards, &holder(), None).await;
         End::Booted(taken.map(|taken| taken.generation).map_err(|error| error.to_string()))
     })
 }

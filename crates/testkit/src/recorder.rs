@@ -268,8 +268,12 @@ impl Connection {
                 } else {
                     state.parts.get(&upload).cloned().unwrap_or_default()
                 };
-                let whole = numbers.iter().filter_map(|number| parts.get(number)).flatten();
-                vec![(path, status, put(whole.copied().collect(), numbers.len()))]
+                let whole: Vec<&[u8]> = numbers
+                    .iter()
+                    .filter_map(|number| parts.get(number))
+                    .map(Vec::as_slice)
+                    .collect();
+                vec![(path, status, put(whole.concat(), numbers.len()))]
             }
             Kind::Abort { upload } => {
                 lock(&self.state).parts.remove(&upload);

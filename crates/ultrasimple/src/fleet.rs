@@ -23,7 +23,7 @@ use ultrasimple_cluster::records::{FORMAT, FleetRecord, NodeRecord};
 use ultrasimple_core::cluster_file::Holder;
 use ultrasimple_core::config::{Bucket, FleetSettings, Settings};
 use ultrasimple_core::{Clock, Epoch};
-use ultrasimple_replicator::{NotOurs, random_name, take, take_again};
+use ultrasimple_replicator::{NotOurs, StartError, bucket_name, random_name, take, take_again};
 use ultrasimple_store::Store;
 
 /// How long etcd may take to answer at all.
@@ -53,7 +53,10 @@ pub(crate) async fn join(
     let candidate = random_name().context("cannot give the fleet a name")?;
     let name = etcd.fleet_name(&candidate).await?;
     let (holder, shards) = (Holder::Fleet(name.clone()), settings.node.volumes.shards());
-    let taken = take(store, shards, &holder).await.context("cannot take the bucket")?;
+    let template = settings.upload.template.to_string();
+    let known_as = check_agreement(&etcd, store, &name, shards, &template).await?;
+    let taken = take(store, shards, &holder, known_as.as_deref()).await;
+    let taken = taken.context("cannot take the bucket")?;
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let given = fleet.advertise.as_deref();
     let address = address::announced(given, served, &host);
@@ -72,13 +75,9 @@ pub(crate) async fn join(
         leaving: false,
         unwell: false,
     };
-    let agreed = FleetRecord {
-        format: FORMAT,
-        fleet: name,
-        shards,
-        template: settings.upload.template.to_string(),
-        bucket: taken.bucket,
-    };
+    let bucket = taken.bucket.clone();
+    let agreed =
+        FleetRecord { format: FORMAT, fleet: name, shards, template, bucket: taken.bucket };
     let options = JoinOptions {
         node: settings.node.node.clone(),
         record,
@@ -87,11 +86,51 @@ pub(crate) async fn join(
         lease_ttl: fleet.lease_ttl,
         join_timeout: fleet.lease_ttl + REGISTER,
     };
-    let source = Arc::new(BucketSource { store: Arc::clone(store), shards, holder });
+    let source = BucketSource { store: Arc::clone(store), shards, holder, bucket };
+    let source = Arc::new(source);
     let joined = etcd::join(&etcd, options, source, Arc::clone(clock)).await;
     let membership = joined.with_context(|| format!("cannot join the fleet {}", fleet.cluster))?;
     info!("joined the fleet {} as {}", fleet.cluster, settings.node.node);
     Ok(membership)
+}
+
+/// Whether what kept this node from joining may pass by itself.
+pub(crate) fn may_pass(error: &Error) -> bool {
+    use ultrasimple_cluster::etcd::EtcdError;
+    error.chain().any(|cause| {
+        let etcd = cause.downcast_ref::<EtcdError>();
+        etcd.is_some_and(|etcd| matches!(etcd, EtcdError::Unreachable(_) | EtcdError::Failed(_)))
+            || cause.is::<StartError>()
+    })
+}
+
+/// The name by which the nodes that live know the bucket, if there are any. A node that they will refuse must not take
+/// the bucket first: it may be one that somebody else writes to.
+async fn check_agreement(
+    etcd: &Etcd,
+    store: &Arc<dyn Store>,
+    fleet: &str,
+    shards: u32,
+    template: &str,
+) -> anyhow::Result<Option<String>> {
+    let Some(agreed) = etcd.agreed().await? else { return Ok(None) };
+    let bucket = bucket_name(&**store).await.context("cannot read the bucket")?;
+    let ours = FleetRecord {
+        format: FORMAT,
+        fleet: fleet.to_owned(),
+        shards,
+        template: template.to_owned(),
+        // One without a name is new, or has lost it: taking it tells.
+        bucket: bucket.unwrap_or_else(|| agreed.bucket.clone()),
+    };
+    match etcd::differences(&agreed, &ours) {
+        None => Ok(Some(agreed.bucket)),
+        Some(differs) => {
+            bail!(
+                "this node cannot join the fleet, whose nodes have agreed on something else: {differs}"
+            )
+        }
+    }
 }
 
 /// R8: the store must keep late writers out, unless the operator does without.
@@ -137,12 +176,21 @@ struct BucketSource {
     store: Arc<dyn Store>,
     shards: u32,
     holder: Holder,
+    bucket: String,
 }
 
 #[async_trait]
 impl GenerationSource for BucketSource {
     async fn next(&self, generation: u64, fenced_by: Epoch) -> Result<u64, NoGeneration> {
-        let taken = take_again(&self.store, self.shards, &self.holder, generation, fenced_by).await;
+        let taken = take_again(
+            &self.store,
+            self.shards,
+            &self.holder,
+            Some(&self.bucket),
+            generation,
+            fenced_by,
+        );
+        let taken = taken.await;
         taken.map_err(|error| match error {
             NotOurs::Taken(_) => NoGeneration::Halt(error.to_string()),
             error => NoGeneration::Later(error.to_string()),

@@ -4,6 +4,7 @@
 //! /healthz          the process lives                              for anybody
 //! /readyz           it backs up what it is to back up              for anybody
 //! /stats            what has happened so far                       with the token, where there is one
+//! /metrics          the same and more, as Prometheus reads it      "
 //! /api/v1/node      how it is about the node                       "
 //! /api/v1/shards    how it is about each of its shards             "
 //! ```
@@ -16,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context;
 use async_trait::async_trait;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
@@ -24,6 +25,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tracing::info;
+use ultrasimple_telemetry::text::Format;
 
 use guard::Limits;
 pub(crate) use guard::Token;
@@ -33,6 +35,8 @@ pub(crate) use guard::Token;
 pub(crate) trait Told: Send + Sync {
     /// What has happened so far.
     fn statistics(&self) -> Value;
+    /// The same in numbers, and more.
+    fn metrics(&self, format: Format) -> String;
     /// How it is about the node, or why that cannot be told now.
     async fn node(&self) -> Result<Value, String>;
     /// How it is about each of its shards.
@@ -98,13 +102,14 @@ impl Server {
     pub(crate) fn tell_of(&self, node: Arc<dyn Told>) {
         // There is one node in a process.
         let _ = self.node.set(node);
-        info!("serving http://{}/healthz, /readyz, /stats and /api/v1", self.address);
+        info!("serving http://{}/healthz, /readyz, /stats, /metrics and /api/v1", self.address);
     }
 }
 
 fn routes(node: Slot, token: Option<Token>) -> Router {
     let told = Router::new()
         .route("/stats", get(stats))
+        .route("/metrics", get(metrics))
         .route("/api/v1/node", get(of_node))
         .route("/api/v1/shards", get(of_shards))
         .route_layer(middleware::from_fn_with_state(Arc::new(token), guard::ask_for_token));
@@ -117,6 +122,13 @@ async fn stats(State(node): State<Slot>) -> Response {
         Some(node) => Json(node.statistics()).into_response(),
         None => starting(),
     }
+}
+
+async fn metrics(State(node): State<Slot>, headers: HeaderMap) -> Response {
+    let Some(node) = node.get() else { return starting() };
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::wanted(accept.unwrap_or_default());
+    ([(header::CONTENT_TYPE, format.content_type())], node.metrics(format)).into_response()
 }
 
 async fn of_node(State(node): State<Slot>) -> Response {

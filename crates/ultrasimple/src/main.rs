@@ -9,6 +9,7 @@ mod help;
 mod http;
 mod load;
 mod log;
+mod metrics;
 mod observed;
 mod run;
 mod scratch;

@@ -6,12 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
-use ultrasimple_cluster::Lease;
 use ultrasimple_core::config::Settings;
 use ultrasimple_core::{Clock, NodeName};
 use ultrasimple_replicator::{Replicator, ShardStatus, Statistics};
+use ultrasimple_telemetry::text::{self, Format};
+use ultrasimple_telemetry::{Exporter, Otlp, OtlpError, Samples, Service, Source};
 
 use crate::http::Told;
+use crate::metrics::{Distributions, Figures};
 
 /// How long the actors may take to answer. Whoever asks waits a little longer.
 const ANSWER: Duration = Duration::from_millis(1_500);
@@ -23,10 +25,10 @@ pub(crate) struct Observed {
     node: NodeName,
     bucket: String,
     replicator: Arc<Replicator>,
-    /// Of a node of a fleet.
-    lease: Option<Lease>,
     interval: Duration,
     clock: Arc<dyn Clock>,
+    /// How long things took.
+    distributions: Arc<Distributions>,
     /// When it began, by the monotonic clock.
     since: Duration,
 }
@@ -54,12 +56,26 @@ impl Observed {
         settings: &Settings,
         bucket: String,
         replicator: Arc<Replicator>,
-        lease: Option<Lease>,
         clock: Arc<dyn Clock>,
+        distributions: Arc<Distributions>,
     ) -> Self {
         let (since, interval) = (clock.monotonic(), settings.scan.interval);
         let node = settings.node.node.clone();
-        Self { node, bucket, replicator, lease, interval, clock, since }
+        Self { node, bucket, replicator, interval, clock, distributions, since }
+    }
+
+    /// Begins to push its numbers to a collector.
+    ///
+    /// # Errors
+    /// When the environment says something that cannot be done.
+    pub(crate) fn export(self: &Arc<Self>, otlp: Otlp) -> Result<Exporter, OtlpError> {
+        let service = Service {
+            name: "ultrasimple",
+            version: env!("CARGO_PKG_VERSION"),
+            node: self.node.to_string(),
+        };
+        let (source, clock) = (Arc::clone(self) as Arc<dyn Source>, Arc::clone(&self.clock));
+        otlp.start(&service, source, &self.distributions.all(), clock)
     }
 
     async fn ask(&self) -> Result<Vec<ShardStatus>, String> {
@@ -70,7 +86,7 @@ impl Observed {
     }
 
     fn is_trusted(&self) -> bool {
-        self.lease.as_ref().is_none_or(Lease::is_trusted)
+        self.replicator.lease().is_none_or(|lease| lease.is_trusted())
     }
 }
 
@@ -80,13 +96,17 @@ impl Told for Observed {
         serde_json::to_value(self.replicator.statistics()).unwrap_or_default()
     }
 
+    fn metrics(&self, format: Format) -> String {
+        text::encode(&self.samples(), format)
+    }
+
     async fn node(&self) -> Result<Value, String> {
         let shards = self.ask().await?;
         let status = NodeStatus {
             node: self.node.clone(),
             version: env!("CARGO_PKG_VERSION"),
             bucket: self.bucket.clone(),
-            lease_seconds: self.lease.as_ref().map(|lease| lease.remaining().as_secs_f64()),
+            lease_seconds: self.replicator.lease().map(|lease| lease.remaining().as_secs_f64()),
             trusted: self.is_trusted(),
             shards: shards.len(),
             databases: shards.iter().map(|shard| shard.databases).sum(),
@@ -114,6 +134,19 @@ impl Told for Observed {
             Ok(shards) => starting(&shards),
             Err(why) => Some(why),
         }
+    }
+}
+
+impl Source for Observed {
+    fn samples(&self) -> Samples {
+        let figures = Figures {
+            statistics: self.replicator.statistics(),
+            distributions: &self.distributions,
+            lease: self.replicator.lease(),
+            now: self.clock.now(),
+            uptime: self.clock.monotonic().saturating_sub(self.since),
+        };
+        figures.samples()
     }
 }
 

@@ -1,20 +1,28 @@
 //! Wires settings, store and replicator together, and runs.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Error, bail};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 use ultrasimple_command_line::secrets;
-use ultrasimple_core::config::{HttpSettings, RunMode, Settings};
+use ultrasimple_core::config::{FleetSettings, HttpSettings, RunMode, Settings};
 use ultrasimple_core::{Clock, SystemClock};
-use ultrasimple_replicator::{CycleReport, Replicator, ReplicatorOptions};
+use ultrasimple_replicator::{CycleReport, Replicator, ReplicatorOptions, RunError};
+use ultrasimple_store::Store;
+use ultrasimple_telemetry::Otlp;
 
 use crate::http::{self, Server, Token};
+use crate::metrics::Distributions;
 use crate::observed::Observed;
 use crate::{fleet, scratch, signals, store};
+
+/// How long the last numbers may take on their way to the collector.
+const LAST_EXPORT: Duration = Duration::from_secs(5);
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +33,17 @@ pub(crate) enum Outcome {
     SomeFailed,
 }
 
+/// Between two attempts to join a fleet anew.
+const REJOIN: Duration = Duration::from_secs(5);
+
 /// Runs as the settings say, until done or told to stop.
 ///
 /// # Errors
 /// When it could not start, or could not go on.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
     let cancel = signals::cancellation()?;
+    let otlp = Otlp::wanted().context("cannot start")?;
+    let otlp = otlp.filter(|_| settings.run != RunMode::DryRun);
     // Takes what others may have, before anything is asked of the store.
     let door = door(&settings.http).await?;
     scratch::prepare(&settings.upload.scratch)?;
@@ -45,31 +58,93 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let replicator = Replicator::new(options(&settings), Arc::clone(&store), Arc::clone(&clock));
-    let mut replicator = replicator.context("cannot start")?;
-    let mut lease = None;
-    if let Some(fleet) = settings.fleet.as_ref().filter(|_| settings.run == RunMode::Forever) {
-        let served = server.as_ref().map(Server::address);
-        let membership = tokio::select! {
-            joined = fleet::join(&settings, fleet, &store, served, &clock) => joined?,
-            () = cancel.cancelled() => bail!("stopped before the fleet was joined"),
-        };
-        lease = Some(membership.lease().clone());
-        replicator = replicator.in_fleet(membership);
-    }
+    let distributions = Arc::new(Distributions::default());
+    let replicator =
+        replicator.context("cannot start")?.watched_by(Arc::clone(&distributions) as _);
     let replicator = Arc::new(replicator);
+    let fleet = settings.fleet.as_ref().filter(|_| settings.run == RunMode::Forever);
+    let joining = Joining {
+        settings: &settings,
+        fleet,
+        store: &store,
+        served: server.as_ref().map(Server::address),
+        clock: &clock,
+        replicator: &replicator,
+        cancel: cancel.clone(),
+    };
+    joining.join().await?;
+    let (bucket, clock) = (store.location().to_owned(), Arc::clone(&clock));
+    let observed = Observed::new(&settings, bucket, Arc::clone(&replicator), clock, distributions);
+    let observed = Arc::new(observed);
+    let exporter = otlp.map(|otlp| observed.export(otlp)).transpose().context("cannot start")?;
     if let Some(server) = &server {
-        let bucket = store.location().to_owned();
-        let observed = Observed::new(&settings, bucket, Arc::clone(&replicator), lease, clock);
-        server.tell_of(Arc::new(observed));
+        server.tell_of(observed);
     }
+    let outcome = act(&joining, cancel).await;
+    if let Some(exporter) = exporter
+        && let Err(error) = exporter.end(LAST_EXPORT).await
+    {
+        warn!("The last numbers could not be exported: {error}");
+    }
+    outcome
+}
+
+/// How this node gets into its fleet, if it has one.
+struct Joining<'a> {
+    settings: &'a Settings,
+    fleet: Option<&'a FleetSettings>,
+    store: &'a Arc<dyn Store>,
+    served: Option<SocketAddr>,
+    clock: &'a Arc<dyn Clock>,
+    replicator: &'a Arc<Replicator>,
+    cancel: CancellationToken,
+}
+
+impl Joining<'_> {
+    async fn join(&self) -> anyhow::Result<()> {
+        let Self { settings, fleet, store, served, clock, .. } = *self;
+        let Some(fleet) = fleet else { return Ok(()) };
+        let membership = tokio::select! {
+            joined = fleet::join(settings, fleet, store, served, clock) => joined?,
+            () = self.cancel.cancelled() => bail!("stopped before the fleet was joined"),
+        };
+        self.replicator.join(membership);
+        Ok(())
+    }
+
+    /// Joins the fleet as it is now, as soon as that can be done.
+    async fn join_anew(&self) -> anyhow::Result<()> {
+        while let Err(error) = self.join().await {
+            if self.cancel.is_cancelled() || !fleet::may_pass(&error) {
+                return Err(error);
+            }
+            warn!("cannot join now, and tries again: {error:#}");
+            tokio::select! {
+                () = self.cancel.cancelled() => {}
+                () = tokio::time::sleep(REJOIN) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Backs up, or shows what it would do.
+async fn act(joining: &Joining<'_>, cancel: CancellationToken) -> anyhow::Result<Outcome> {
+    let Joining { settings, replicator, .. } = joining;
     match settings.run {
         RunMode::Forever => {
-            replicator.run(settings.scan.interval, cancel).await?;
+            loop {
+                match replicator.run(settings.scan.interval, cancel.clone()).await {
+                    Err(RunError::Rejoin(reason)) => warn!("joins its fleet anew: {reason}"),
+                    ended => break ended?,
+                }
+                joining.join_anew().await?;
+            }
             info!("stopped");
             Ok(Outcome::AllWell)
         }
         RunMode::Once => Ok(outcome(&replicator.run_once(cancel).await?)),
-        RunMode::DryRun => dry_run(&replicator, cancel).await,
+        RunMode::DryRun => dry_run(replicator, cancel).await,
     }
 }
 

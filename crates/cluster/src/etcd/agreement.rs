@@ -19,13 +19,15 @@ use crate::records::{FleetRecord, NodeRecord};
 pub(super) enum Registration {
     Done,
     NameTaken(LeaseId),
+    /// The fleet that was joined is not there any more.
+    Replaced,
     /// The fleet has agreed on something else: what differs.
     Refused(String),
 }
 
 /// The node goes on with nothing that it has learnt before.
 pub(super) const REPLACED: &str = "what all nodes of the fleet agree on is not in etcd any more, or was replaced: \
-    etcd was made anew, or somebody has changed it; start again to join it as it is now";
+    etcd was made anew, or somebody has changed it";
 
 /// Between two looks whether a former self is gone.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -54,6 +56,27 @@ impl Etcd {
         ))
     }
 
+    /// What nodes that live have agreed on. `None` where there is no node: whoever comes may say anew.
+    ///
+    /// # Errors
+    /// When etcd does not answer, or refuses, or the record is of another version.
+    pub async fn agreed(&self) -> Result<Option<FleetRecord>, EtcdError> {
+        let (_, view) = self.list().await.map_err(|failure| self.error(&failure))?;
+        if view.nodes.is_empty() {
+            return Ok(None);
+        }
+        let key = self.keys().fleet();
+        let there = self
+            .ask_all(self.request_timeout(), move |mut client| get_one(&mut client, key.clone()));
+        let there = there.await.map_err(|failure| self.error(&failure))?;
+        let record = there.map(|kv| serde_json::from_slice(kv.value())).transpose();
+        record.map_err(|error| {
+            EtcdError::Refused(format!(
+                "what the fleet has agreed on cannot be read, as if by another version: {error}"
+            ))
+        })
+    }
+
     /// Puts the node's key, if the fleet agrees with what this node thinks. Only a node that `is_joining` may write
     /// down what is agreed on: one that has joined and finds nothing is on an etcd that was made anew, as another
     /// fleet.
@@ -76,7 +99,7 @@ impl Etcd {
             None => None,
         };
         if !is_joining && (there.is_none() || differs.is_some()) {
-            return Ok(Registration::Refused(REPLACED.to_owned()));
+            return Ok(Registration::Replaced);
         }
         let write = |error: serde_json::Error| Failure::Other(format!("write a record: {error}"));
         let value = serde_json::to_vec(fleet).map_err(write)?;
@@ -215,8 +238,8 @@ fn registered(answer: &TxnResponse) -> Registration {
     other.map_or(Registration::Done, |other| Registration::NameTaken(LeaseId(other.lease())))
 }
 
-/// What the fleet has agreed on and this node does not. `None` when all is the same.
-pub(super) fn differences(theirs: &FleetRecord, ours: &FleetRecord) -> Option<String> {
+/// What the fleet has agreed on and this node does not, for people. `None` when all is the same.
+pub fn differences(theirs: &FleetRecord, ours: &FleetRecord) -> Option<String> {
     fn differ(what: &str, theirs: impl Display, ours: impl Display) -> Option<String> {
         let (theirs, ours) = (theirs.to_string(), ours.to_string());
         (theirs != ours).then(|| format!("{what} is {theirs:?} there and {ours:?} here"))

@@ -22,6 +22,9 @@ use super::settings::EtcdSettings;
 const PING_AFTER: Duration = Duration::from_secs(10);
 const PONG_WITHIN: Duration = Duration::from_secs(5);
 
+/// Refused connections fail at once; they are not tried again as fast as the processor allows.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Lists of many claims are larger than gRPC's 4 MiB.
 pub(super) const MOST_BYTES: usize = 64 * 1_024 * 1_024;
 
@@ -139,8 +142,7 @@ impl Etcd {
                 said.retain(|said| !said.is_empty());
                 return Err(EtcdError::Unreachable(said.join("; ")));
             }
-            // Refused connections fail at once: not as fast as the processor allows.
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -179,7 +181,13 @@ impl Etcd {
     where
         F: Fn(Client) -> BoxFuture<'static, Result<T, ClientError>>,
     {
-        let at = self.inner.current.load(Ordering::Relaxed);
+        self.ask_member(self.inner.current.load(Ordering::Relaxed), limit, &request).await
+    }
+
+    async fn ask_member<T, F>(&self, at: usize, limit: Duration, request: &F) -> Result<T, Failure>
+    where
+        F: Fn(Client) -> BoxFuture<'static, Result<T, ClientError>>,
+    {
         let Some(member) = self.inner.members.get(at) else {
             return Err(Failure::Unavailable("no endpoint".to_owned()));
         };
@@ -211,21 +219,29 @@ impl Etcd {
         result
     }
 
-    /// A request that may be made twice without harm: to each member in turn, until one answers.
+    /// A request that may be made twice without harm: to each member in turn, until one answers, for as long as each
+    /// of them may take. Members that refuse at once, as while they choose a leader, are asked again.
     pub(super) async fn ask_all<T, F>(&self, limit: Duration, request: F) -> Result<T, Failure>
     where
         F: Fn(Client) -> BoxFuture<'static, Result<T, ClientError>>,
     {
-        let mut result = self.ask(limit, &request).await;
-        for _ in 1..self.inner.members.len() {
+        // In turn, whichever is asked by others meanwhile.
+        let first = self.inner.current.load(Ordering::Relaxed);
+        let members = self.inner.members.len().max(1);
+        let end = Instant::now() + limit * u32::try_from(members).unwrap_or(u32::MAX);
+        let mut tries = 0;
+        loop {
+            let result = self.ask_member((first + tries) % members, limit, &request).await;
+            tries += 1;
+            let is_over = tries >= members && Instant::now() + PAUSE >= end;
             match &result {
-                Err(failure) if failure.is_of_the_member() => {
-                    result = self.ask(limit, &request).await;
-                }
-                _ => break,
+                Err(failure) if failure.is_of_the_member() && !is_over => {}
+                _ => return result,
+            }
+            if tries % members == 0 {
+                tokio::time::sleep(PAUSE).await;
             }
         }
-        result
     }
 }
 

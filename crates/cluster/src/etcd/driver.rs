@@ -180,17 +180,21 @@ impl Driver {
 
     /// Stops at once: nothing may be acted upon any more. What is registered ends with the lease.
     fn halt(&mut self, reason: String) {
+        self.let_go(&reason);
+        tracing::error!("this node must stop: {reason}");
+        self.controls.halt(reason);
+    }
+
+    fn let_go(&mut self, reason: &str) {
         self.controls.trust_until(Duration::ZERO);
         self.controls.assign(crate::Assignments::new());
         self.joined.send_if_modified(|joined| {
             let is_joining = *joined == Joined::NotYet;
             if is_joining {
-                *joined = Joined::Refused(reason.clone());
+                *joined = Joined::Refused(reason.to_owned());
             }
             is_joining
         });
-        tracing::error!("this node must stop: {reason}");
-        self.controls.halt(reason);
     }
 
     fn is_another_fleet(&mut self, value: Option<&[u8]>) -> bool {
@@ -198,7 +202,9 @@ impl Driver {
         if record.as_ref() == Some(&self.options.fleet) {
             return false;
         }
-        self.halt(REPLACED.to_owned());
+        self.let_go(REPLACED);
+        tracing::error!("this node must join anew: {REPLACED}");
+        self.controls.halt_to_rejoin(REPLACED.to_owned());
         true
     }
 
@@ -340,6 +346,7 @@ impl Asked {
         match self.etcd.register(node, lease, &record, fleet, is_joining).await {
             Ok(Registration::Done) => self.registered(lease).await,
             Ok(Registration::NameTaken(lease)) => Told::Event(Event::NameTaken { lease }),
+            Ok(Registration::Replaced) => Told::Fleet(None),
             Ok(Registration::Refused(differs)) => Told::Halt(format!(
                 "this node cannot join the fleet of {}: {differs}",
                 self.etcd.keys().prefix()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use ultrasimple_core::{Clock, NodeName};
 
 use super::connection::Etcd;
@@ -13,6 +14,9 @@ use crate::Membership;
 use crate::membership::membership;
 use crate::ownership::OwnershipOptions;
 use crate::records::{FleetRecord, NodeRecord};
+
+/// Before joining goes on after a failure.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Who joins what.
 #[derive(Debug, Clone)]
@@ -43,6 +47,16 @@ impl JoinOptions {
     }
 }
 
+/// Waits for this node's former self, and looks whether it can be one of those that are there.
+async fn look_around(etcd: &Etcd, options: &JoinOptions) -> Result<(), EtcdError> {
+    etcd.wait_for_former_self(&options.node).await?;
+    let conflict = etcd.conflict(&options.node, &options.record).await;
+    match conflict.map_err(|failure| etcd.error(&failure))? {
+        Some(conflict) => Err(EtcdError::Refused(conflict)),
+        None => Ok(()),
+    }
+}
+
 /// Joins the fleet, and stays in it until the node leaves, must stop, or the last clone of the membership is dropped.
 ///
 /// # Errors
@@ -54,12 +68,16 @@ pub async fn join(
     source: Arc<dyn GenerationSource>,
     clock: Arc<dyn Clock>,
 ) -> Result<Membership, EtcdError> {
-    etcd.wait_for_former_self(&options.node).await?;
-    let conflict = etcd.conflict(&options.node, &options.record).await;
-    if let Some(conflict) = conflict.map_err(|failure| etcd.error(&failure))? {
-        return Err(EtcdError::Refused(conflict));
-    }
     let limit = options.join_timeout;
+    let end = Instant::now() + limit;
+    // A leader may be chosen just now: that takes as long as it takes, and what was waited for is not lost.
+    while let Err(error) = look_around(etcd, &options).await {
+        if !matches!(error, EtcdError::Failed(_)) || Instant::now() >= end {
+            return Err(error);
+        }
+        tracing::info!("joining goes on: {error}");
+        tokio::time::sleep(PAUSE).await;
+    }
     let (membership, controls) = membership(Arc::clone(&clock));
     let (joining, mut joined) = watch::channel(Joined::NotYet);
     let driver = Driver::new(etcd.clone(), Arc::new(options), source, clock, controls, joining);

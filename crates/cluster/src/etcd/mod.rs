@@ -19,6 +19,7 @@ mod requests;
 mod settings;
 mod watch;
 
+pub use agreement::differences;
 pub use connection::Etcd;
 pub use driver::{GenerationSource, NoGeneration};
 pub use error::EtcdError;

@@ -38,7 +38,8 @@ impl Member {
         let clock = Arc::clone(&world.clock) as Arc<dyn Clock>;
         let (membership, controls) = membership(clock);
         controls.trust_until(Duration::MAX);
-        let replicator = builder.build().unwrap().in_fleet(membership);
+        let replicator = builder.build().unwrap();
+        replicator.join(membership);
         let session = Session::start(replicator).await;
         Self { session, controls, assignments: Assignments::new() }
     }
@@ -117,7 +118,7 @@ fn enough(world: &World) -> usize {
         shards.insert(shard_of(world, *n));
         shards.len() == 4
     };
-    (0..).find(all).unwrap() + 1
+    (0..10_000).find(all).unwrap() + 1
 }
 
 /// A world with some databases, and a member that has backed them all up and rests.
@@ -213,10 +214,10 @@ async fn without_a_confirmed_lease_nothing_is_written_and_nothing_is_forgotten()
     let commits = bank.commit().unwrap();
     first.controls.trust_until(Duration::ZERO);
     world.clock.advance(Duration::from_secs(15));
-    let before = world.requests();
+    let before = world.requests().puts;
     let report = first.cycle().await;
     assert_eq!((report.stored, report.pending, report.failed), (0, 1, 0));
-    assert_eq!(world.requests(), before);
+    assert_eq!(world.requests().puts, before);
     first.controls.trust_until(Duration::MAX);
     world.clock.advance(Duration::from_secs(15));
     assert_eq!(first.cycle().await.stored, 1);
@@ -259,7 +260,8 @@ async fn an_upload_is_given_up_when_the_lease_ends_or_the_shard_is_taken_away() 
 /// Makes databases in two shards, one each.
 fn two_shards(world: &World) -> [u32; 2] {
     let one = shard_of(world, 0);
-    let other = (1..).map(|n| (n, shard_of(world, n))).find(|&(_, shard)| shard != one).unwrap();
+    let other =
+        (1..10_000).map(|n| (n, shard_of(world, n))).find(|&(_, shard)| shard != one).unwrap();
     drop(world.bank("t0.db"));
     drop(world.bank(&format!("t{}.db", other.0)));
     [one, other.1]
@@ -294,6 +296,24 @@ async fn a_catalog_that_hangs_keeps_no_shard_from_being_given_back() {
     let last_words = first.release(&[0, 1, 2, 3]).await;
     assert_eq!(last_words.iter().flatten().collect::<Vec<_>>(), [&FIRST]);
     assert_eq!(world.catalog().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_whose_uploads_do_not_end_is_given_back_with_what_was_stored_in_its_catalog() {
+    let world = World::new().await;
+    let shards = two_shards(&world);
+    let builder = world.builder().node("n1").drain_timeout(Duration::from_secs(1));
+    let mut node = Member::start_as(&world, builder).await;
+    node.own(shards, grant(FIRST, None)).await;
+    assert_eq!(node.cycle().await.stored, 2);
+    Bank::open(&world.data("t0.db"), &BankOptions::default()).unwrap().commit().unwrap();
+    world.fault(Fault::Hang);
+    world.clock.advance(Duration::from_secs(15));
+    let tree = node.session.node.tree().await.unwrap();
+    tree.scan_and_offer().await.unwrap();
+    until_it_hangs(&world, 1).await;
+    node.release(&shards).await;
+    assert_eq!(world.catalog().await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -396,6 +416,7 @@ async fn a_node_that_wakes_up_late_is_fenced_and_says_so() {
         }
         other => panic!("{other:?}"),
     }
+    assert_eq!(first.session.replicator.statistics().fences, 1);
     assert_eq!(world.restored("t0"), commits, "R5");
     // Nor does it get its catalog through, once the other has written one.
     let last_words = second.release(&[0, 1, 2, 3]).await;
@@ -417,6 +438,7 @@ async fn a_node_that_wakes_up_late_is_fenced_and_says_so() {
             other => panic!("{other:?}"),
         }
     }
+    assert!(first.session.replicator.statistics().fences > 1, "the catalog's");
     assert_eq!(world.restored("t0"), commits, "R5");
 }
 

@@ -111,7 +111,7 @@ impl Store for FaultyStore {
         if key.as_str().starts_with(".ultrasimple/") {
             if self.hang_catalog.swap(false, Ordering::SeqCst) {
                 self.hanging.fetch_add(1, Ordering::SeqCst);
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             return self.inner.put(key, body, condition).await;
         }
@@ -280,6 +280,8 @@ impl Session {
 
     /// A cycle, and all that is due in the background after it.
     pub(super) async fn cycle_and_keep(&mut self) -> CycleReport {
+        // A round that is under way is no second one.
+        self.node.tree().await.unwrap().keeper.idle().await;
         let report = self.cycle().await;
         self.node.tree().await.unwrap().keeper.idle().await;
         report

@@ -20,8 +20,8 @@ Examples:
   ultrasimple-ctl -config /etc/ultrasimple.toml nodes drain db-3 --wait 5m
   ultrasimple-ctl -config /etc/ultrasimple.toml nodes undrain db-3
 
-Exit status: 0 all well, whatever it shows; 1 when etcd does not answer; 3 'drain --wait': the node still owns
-shards.";
+Exit status: 0 all well, whatever it shows; 1 when etcd does not answer; 3 when a node that is drained still owns
+shards after --wait.";
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]

@@ -21,6 +21,10 @@ impl Told for Fake {
         json!({"databases": 3})
     }
 
+    fn metrics(&self, format: Format) -> String {
+        format!("{format:?}")
+    }
+
     async fn node(&self) -> Result<Value, String> {
         if self.silent { Err("it does not answer".to_owned()) } else { Ok(json!({"node": "n"})) }
     }
@@ -66,6 +70,11 @@ async fn all_is_served_and_a_connection_is_one_question() {
     assert!(get(&server, "/readyz", "").await.ends_with("\r\n\r\nready"));
     assert!(get(&server, "/api/v1/node", "").await.ends_with("{\"node\":\"n\"}"));
     assert!(get(&server, "/api/v1/shards", "").await.ends_with("[{\"shard\":1}]"));
+    let metrics = get(&server, "/metrics", "").await;
+    assert!(metrics.contains("text/plain; version=0.0.4") && metrics.ends_with("Prometheus"));
+    let metrics = get(&server, "/metrics", "Accept: application/openmetrics-text\r\n").await;
+    assert!(metrics.contains("application/openmetrics-text; version=1.0.0"), "{metrics}");
+    assert!(metrics.ends_with("OpenMetrics"), "{metrics}");
     assert!(get(&server, "/other", "").await.starts_with("HTTP/1.1 404"));
     let post = "POST /stats HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nxx";
     assert!(send(server.address, post).await.starts_with("HTTP/1.1 405"));
@@ -77,7 +86,7 @@ async fn with_a_token_only_the_probes_are_open() {
     for path in ["/healthz", "/readyz"] {
         assert!(get(&server, path, "").await.starts_with("HTTP/1.1 200"), "{path}");
     }
-    for path in ["/stats", "/api/v1/node", "/api/v1/shards"] {
+    for path in ["/stats", "/metrics", "/api/v1/node", "/api/v1/shards"] {
         for bad in [
             "",
             "Authorization: Bearer 0123456789abcdeX\r\n",
@@ -97,7 +106,7 @@ async fn with_a_token_only_the_probes_are_open() {
 async fn what_cannot_be_told_is_said_with_the_reason() {
     let starting = server(None, None).await;
     assert!(get(&starting, "/healthz", "").await.starts_with("HTTP/1.1 200"));
-    for path in ["/readyz", "/stats", "/api/v1/node", "/api/v1/shards"] {
+    for path in ["/readyz", "/stats", "/metrics", "/api/v1/node", "/api/v1/shards"] {
         let answer = get(&starting, path, "").await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("starting"), "{answer}");
     }
