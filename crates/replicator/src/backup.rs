@@ -19,7 +19,7 @@ use ultrasimple_core::key::KeyStem;
 use ultrasimple_core::pattern::PatternSet;
 use ultrasimple_core::template::{PathTemplate, Setting};
 use ultrasimple_core::{
-    CheckLevel, Clock, ContentHash, Epoch, FingerprintDigest, Footer, Hour, NodeName, SourcePath,
+    CheckLevel, Clock, ContentHash, Epoch, FingerprintDigest, Footer, NodeName, SourcePath,
     VolumeName, Volumes, object, placement,
 };
 use ultrasimple_sqlite::{Capture, CaptureError, Capturer, Image, filesystem_kind, timestamp_tick};
@@ -27,7 +27,7 @@ use ultrasimple_store::Store;
 
 use crate::dry_run::{DryRunAction, DryRunLine};
 use crate::scan::{DatabaseId, Table};
-use crate::shard::{Failure, LastBackup, Outcome};
+use crate::shard::{Failure, Known, LastBackup, Outcome};
 use crate::statistics::Counters;
 
 pub(crate) use memory::MemoryBudget;
@@ -107,8 +107,7 @@ impl Workshop {
         self: &Arc<Self>,
         id: DatabaseId,
         epoch: Epoch,
-        last: Option<LastBackup>,
-        unsure_since: Option<Hour>,
+        known: Known,
     ) -> Result<Attempt, Stop> {
         let target = match self.target(id) {
             Ok(Some(target)) => Arc::new(target),
@@ -116,16 +115,14 @@ impl Workshop {
             Err(failure) => return Ok(Attempt::unsent(Outcome::Failed(failure))),
         };
         // Where the bucket may have later ones, the content of the last one that is known proves nothing yet.
-        let sure = last.as_ref().filter(|_| unsure_since.is_none());
-        match self.prepare(&target, epoch, sure).await {
+        match self.prepare(&target, epoch, known.sure()).await {
             Ok((prepared, _memory)) => {
                 let sending = Sending {
                     store: &*self.store,
                     clock: &*self.clock,
                     counters: &self.counters,
                     stem: &target.stem,
-                    last,
-                    unsure_since,
+                    known,
                 };
                 sending.run(prepared).await
             }

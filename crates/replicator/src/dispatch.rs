@@ -62,7 +62,7 @@ pub(crate) struct Ended {
 impl Ended {
     /// `sent`: a request to write was made, or may have been.
     pub(crate) fn of(outcome: &Outcome, sent: bool) -> Self {
-        let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Doubtful(_));
+        let failed = matches!(outcome, Outcome::Failed(_) | Outcome::Doubtful(..));
         Self { store: StoreSays::of(outcome), failed, sent }
     }
 
@@ -89,14 +89,14 @@ impl StoreSays {
     fn of(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Stored { .. } => Self::Works,
-            Outcome::Failed(failure) | Outcome::Doubtful(failure) => match failure.kind {
+            Outcome::Failed(failure) | Outcome::Doubtful(failure, _) => match failure.kind {
                 "slow_down" => Self::SlowDown,
                 "unavailable" | "unknown_outcome" | "denied" => Self::Broken,
                 _ => Self::Nothing,
             },
             Outcome::Unchanged { .. }
             | Outcome::Vanished
-            | Outcome::GivenUp
+            | Outcome::GivenUp(_)
             | Outcome::Deferred => Self::Nothing,
         }
     }

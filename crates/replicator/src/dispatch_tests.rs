@@ -9,7 +9,14 @@ const S: fn(u64) -> Duration = Duration::from_secs;
 const NO_LIMIT: Option<u64> = None;
 
 fn offer(id: u32, since: u64, has_failed: bool) -> Offer {
-    Offer { id: test_id(id), since: S(since), last: None, unsure_since: None, has_failed }
+    Offer {
+        id: test_id(id),
+        since: S(since),
+        last: None,
+        unsure_since: None,
+        doubted: None,
+        has_failed,
+    }
 }
 
 fn failed(kind: &'static str) -> Outcome {

@@ -46,7 +46,7 @@ async fn whoever_takes_a_bucket_from_somebody_else_raises_its_generation() {
 }
 
 #[tokio::test]
-async fn a_fleet_goes_on_with_a_greater_generation_unless_the_bucket_is_anothers() {
+async fn a_fleet_goes_on_with_a_greater_generation_unless_another_has_the_bucket() {
     let (_folder, store) = bucket().await;
     let ours = fleet("f1");
     let first = generation(&store, &ours).await;

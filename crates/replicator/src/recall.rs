@@ -7,7 +7,9 @@
 use std::collections::HashSet;
 
 use ultrasimple_cluster::Grant;
-use ultrasimple_core::{Catalog, Epoch, FingerprintDigest, Hour, KeyStem, Timestamp, placement};
+use ultrasimple_core::{
+    Catalog, Epoch, FingerprintDigest, Hour, KeyStem, NodeName, Timestamp, placement,
+};
 use ultrasimple_keeper::catalogs::{self, ReadError};
 use ultrasimple_keeper::rebuild::rebuild;
 use ultrasimple_store::StoreError;
@@ -31,6 +33,16 @@ pub(crate) struct Recollection {
     /// The epoch of the catalog, if it says all there is.
     pub(crate) last_word: Option<Epoch>,
     pub(crate) reconciled_at: Option<Timestamp>,
+}
+
+/// Why a catalog says nothing now.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecallError {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// A later owner has written it: what it says would let this one write over what is that one's.
+    #[error("a later owner has written a catalog: node {node} with epoch {epoch}")]
+    Fenced { node: NodeName, epoch: Epoch },
 }
 
 /// How much a catalog is believed.
@@ -62,17 +74,22 @@ impl Trust {
 /// Reads the catalog of a shard. `None` where there is none that can be used.
 ///
 /// # Errors
-/// When the store cannot be read; to be tried again.
+/// When the store cannot be read, to be tried again; or when a later owner has written.
 pub(crate) async fn recall(
     tender: &Tender,
     seat: &Seat,
     trust: Trust,
-) -> Result<Option<Recollection>, StoreError> {
+) -> Result<Option<Recollection>, RecallError> {
     match catalogs::read(&*tender.store, &seat.shard).await {
+        Ok(Some((Catalog { epoch, node, .. }, _))) if epoch > seat.grant.epoch => {
+            Err(RecallError::Fenced { node, epoch })
+        }
         Ok(Some((catalog, _))) => Ok(Some(recollect(tender, &catalog, trust).await)),
         Ok(None) => Ok(None),
         // What nobody may read now will not be readable in the next cycle: backups do not wait for that.
-        Err(ReadError::Store(error)) if !matches!(error, StoreError::Denied(_)) => Err(error),
+        Err(ReadError::Store(error)) if !matches!(error, StoreError::Denied(_)) => {
+            Err(error.into())
+        }
         Err(error) => {
             let key = seat.shard.object_key();
             tracing::warn!(%key, %error, "The catalog {key} cannot be used: {error}");

@@ -9,8 +9,8 @@
 //!
 //! Invariants: a database is offered at most once at a time; it becomes clean only by an outcome that
 //! the store confirmed (R3) and only if nothing newer was seen meanwhile; a failure keeps the time since
-//! when the change has been waiting; after an attempt that may have stored something, the content of the
-//! last backup that is known proves nothing until the bucket was looked at.
+//! when the change has been waiting; after an attempt that may have stored something, or may still do so, only a
+//! write that the store confirms makes it clean: it takes the place that the other was meant for.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -78,10 +78,12 @@ pub(crate) enum Outcome {
     Unchanged { digest: FingerprintDigest, settled: bool },
     /// Nothing changed in the bucket.
     Failed(Failure),
-    /// Something may have changed in the bucket, or something was found there that was not expected.
-    Doubtful(Failure),
-    /// Given up on the way: whether anything changed in the bucket, nobody knows.
-    GivenUp,
+    /// Something may have changed in the bucket, now or later, or something was found there that was not
+    /// expected: under the key of this hour.
+    Doubtful(Failure, Hour),
+    /// Given up on the way: whether anything changes in the bucket, nobody knows. It was to be under the key of
+    /// this hour at the latest.
+    GivenUp(Hour),
     /// The file is gone; the next scan will say so.
     Vanished,
     /// Not tried: the daemon is stopping, or the store does not work at the moment.
@@ -97,6 +99,8 @@ struct Active {
     failing: Option<Box<Failing>>,
     /// See [`Offer::unsure_since`].
     unsure_since: Option<Hour>,
+    /// See [`Offer::doubted`].
+    doubted: Option<Hour>,
 }
 
 /// A database to be backed up.
@@ -109,8 +113,34 @@ pub(crate) struct Offer {
     /// The bucket may have later backups than `last`, of this hour or later ones: an owner before this one
     /// ended before it could tell.
     pub(crate) unsure_since: Option<Hour>,
+    /// An attempt of ours may have stored something, or may still do so: in this hour at the latest.
+    pub(crate) doubted: Option<Hour>,
     /// The last attempt failed.
     pub(crate) has_failed: bool,
+}
+
+/// What an owner knows of the newest backup of a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) last: Option<LastBackup>,
+    /// See [`Offer::unsure_since`].
+    pub(crate) unsure_since: Option<Hour>,
+    /// See [`Offer::doubted`].
+    pub(crate) doubted: Option<Hour>,
+}
+
+impl Offer {
+    pub(crate) fn known(self) -> Known {
+        let Self { last, unsure_since, doubted, .. } = self;
+        Known { last: last.map(|last| *last), unsure_since, doubted }
+    }
+}
+
+impl Known {
+    /// The newest backup, where nothing else can be.
+    pub(crate) fn sure(&self) -> Option<&LastBackup> {
+        self.last.as_ref().filter(|_| self.unsure_since.is_none() && self.doubted.is_none())
+    }
 }
 
 /// A shard at a glance.
@@ -124,10 +154,10 @@ pub(crate) struct Glance {
     pub(crate) failing: u64,
     /// How long the oldest change has been waiting.
     pub(crate) exposure: Duration,
-    /// Databases that it should have, and that no scan shows (any more): not said to be gone by the catalog.
-    pub(crate) unseen: u64,
     /// How long its catalog has lacked something.
     pub(crate) catalog_age: Duration,
+    /// Databases that it should have, and that no scan shows (any more): not said to be gone by the catalog.
+    pub(crate) unseen: u64,
     /// What its catalog said when it was last read or written.
     pub(crate) kept: Kept,
 }
@@ -148,6 +178,8 @@ struct Absent {
     gone_since: Option<Timestamp>,
     /// Whether the catalog says that it is gone.
     is_told: bool,
+    /// See [`Offer::doubted`].
+    doubted: Option<Hour>,
 }
 
 /// What a catalog says of a database.
@@ -181,33 +213,39 @@ impl Shard {
         self.unsure_since = unsure_since;
         for Recalled { identity, held, gone_since } in recalled {
             let is_told = gone_since.is_some();
-            self.absent.insert(identity, Absent { held, gone_since, is_told });
+            let doubted = None;
+            self.absent.insert(identity, Absent { held, gone_since, is_told, doubted });
         }
     }
 
     /// Takes in what a scan saw of this shard's databases. `now` is of the monotonic clock, `time` of the wall's.
     pub(crate) fn observe(&mut self, news: News, now: Duration, time: Timestamp) {
         for Gone { id, identity, path, .. } in news.gone {
-            self.active.remove(&id);
+            // What an attempt that is under way will have done, nobody will hear.
+            let doubted = self
+                .active
+                .remove(&id)
+                .and_then(|active| active.doubted.max(active.offered.then(|| Hour::of(time))));
             self.unsettled.remove(&id);
             let held = self.held.get(id);
             let fingerprint = held.as_ref().and_then(Held::fingerprint);
             self.ledger.gone(id, path, fingerprint);
             self.held.remove(id);
             if let Some(held) = held {
-                let absent = Absent { held, gone_since: Some(time), is_told: false };
+                let absent = Absent { held, gone_since: Some(time), is_told: false, doubted };
                 self.absent.insert(identity, absent);
             }
         }
         for Changed { id, identity, digest } in news.changed {
-            let is_recalled = self.reappears(id, identity);
+            let (is_recalled, doubted) = self.reappears(id, identity);
             if let Some(active) = self.active.get_mut(&id) {
                 active.seen = Some(digest);
-            } else if !self.is_held(id, digest) {
+            } else if doubted.is_some() || !self.is_held(id, digest) {
                 self.activate(id, now);
                 let may_be_stale = is_recalled || !self.has_observed;
-                if let Some(active) = self.active.get_mut(&id).filter(|_| may_be_stale) {
-                    active.unsure_since = self.unsure_since;
+                if let Some(active) = self.active.get_mut(&id) {
+                    active.unsure_since = self.unsure_since.filter(|_| may_be_stale);
+                    active.doubted = doubted;
                 }
             }
         }
@@ -219,9 +257,9 @@ impl Shard {
         }
     }
 
-    /// A database that a scan shows may be one that was known before.
-    fn reappears(&mut self, id: DatabaseId, identity: Identity) -> bool {
-        let Some(absent) = self.absent.remove(&identity) else { return false };
+    /// A database that a scan shows may be one that was known before. Whether it is, and [`Offer::doubted`].
+    fn reappears(&mut self, id: DatabaseId, identity: Identity) -> (bool, Option<Hour>) {
+        let Some(absent) = self.absent.remove(&identity) else { return (false, None) };
         if self.absent.is_empty() {
             // After the first scan nearly none is left, for good.
             self.absent.shrink_to_fit();
@@ -230,7 +268,7 @@ impl Shard {
             self.ledger.note(id);
         }
         self.held.insert(id, absent.held);
-        true
+        (true, absent.doubted)
     }
 
     /// Whether the bucket has all that a database with this fingerprint holds.
@@ -239,8 +277,14 @@ impl Shard {
     }
 
     fn activate(&mut self, id: DatabaseId, since: Duration) {
-        let (offered, seen, failing, unsure_since) = (false, None, None, None);
-        let active = Active { since, offered, seen, failing, unsure_since };
+        let active = Active {
+            since,
+            offered: false,
+            seen: None,
+            failing: None,
+            unsure_since: None,
+            doubted: None,
+        };
         self.active.insert(id, active);
     }
 
@@ -255,8 +299,8 @@ impl Shard {
                 active.offered = true;
                 active.seen = None;
                 let has_failed = active.failing.is_some();
-                let unsure_since = active.unsure_since;
-                offers.push(Offer { id, since: active.since, last, unsure_since, has_failed });
+                let &mut Active { since, unsure_since, doubted, .. } = active;
+                offers.push(Offer { id, since, last, unsure_since, doubted, has_failed });
             }
         }
         offers
@@ -267,7 +311,9 @@ impl Shard {
         let Some(active) = self.active.get_mut(&id) else { return };
         active.offered = false;
         let seen = active.seen.take();
-        let is_doubtful = matches!(outcome, Outcome::Doubtful(_));
+        if let Outcome::Doubtful(_, hour) | Outcome::GivenUp(hour) = &outcome {
+            active.doubted = active.doubted.max(Some(*hour));
+        }
         let (digest, settled, backup) = match outcome {
             Outcome::Stored { digest, settled, backup, at } => {
                 let last = LastBackup::of(&backup, at);
@@ -276,8 +322,7 @@ impl Shard {
                 (digest, settled, Some(last))
             }
             Outcome::Unchanged { digest, settled } => (digest, settled, None),
-            Outcome::GivenUp => return self.doubt(id),
-            Outcome::Failed(failure) | Outcome::Doubtful(failure) => {
+            Outcome::Failed(failure) | Outcome::Doubtful(failure, _) => {
                 let before = active.failing.take();
                 let was = before.as_ref().map(|failing| failing.failure.kind);
                 if failure.kind == DAMAGED_KEPT && was != Some(DAMAGED_KEPT) {
@@ -287,14 +332,11 @@ impl Shard {
                 let since = before.as_ref().map_or(now, |failing| failing.since);
                 let failing = Failing { failure, since, attempts: attempts + 1 };
                 active.failing = Some(Box::new(failing));
-                if is_doubtful {
-                    self.doubt(id);
-                }
                 return;
             }
-            Outcome::Vanished | Outcome::Deferred => return,
+            Outcome::Vanished | Outcome::GivenUp(_) | Outcome::Deferred => return,
         };
-        let Active { since, unsure_since, .. } = *active;
+        let Active { since, unsure_since, doubted, .. } = *active;
         self.active.remove(&id);
         if self.active.is_empty() {
             // After a first cycle nearly all databases are at rest, for good.
@@ -305,7 +347,7 @@ impl Shard {
             // Unchanged since a backup of which was learned meanwhile that it is lost.
             self.activate(id, since);
             if let Some(active) = self.active.get_mut(&id) {
-                active.unsure_since = unsure_since;
+                (active.unsure_since, active.doubted) = (unsure_since, doubted);
             }
             return;
         };
@@ -322,19 +364,14 @@ impl Shard {
         }
     }
 
-    /// The bucket may have a later backup of this database than the last one that is known.
-    fn doubt(&mut self, id: DatabaseId) {
-        let last = self.held.get(id).map(|held| held.backup.hour);
-        if let Some(active) = self.active.get_mut(&id) {
-            active.unsure_since = active.unsure_since.or(last);
-        }
-    }
-
     /// Whether the bucket has nothing of its databases that is not known here.
     pub(crate) fn is_sure(&self) -> bool {
         let was_looked_at = self.has_observed && self.absent.is_empty();
-        let is_doubted = |active: &Active| active.unsure_since.is_some();
-        (self.unsure_since.is_none() || was_looked_at) && !self.active.values().any(is_doubted)
+        let is_doubted =
+            |active: &Active| active.unsure_since.is_some() || active.doubted.is_some();
+        let is_certain = self.unsure_since.is_none() || was_looked_at;
+        let is_at_rest = self.absent.values().all(|absent| absent.doubted.is_none());
+        is_certain && is_at_rest && !self.active.values().any(is_doubted)
     }
 
     /// How many are offered and not yet settled.
@@ -357,8 +394,8 @@ impl Shard {
             waiting,
             failing: failing + self.held.damaged(),
             exposure: oldest.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
-            unseen: if self.has_observed { unseen.count() as u64 } else { 0 },
             catalog_age: Duration::ZERO,
+            unseen: if self.has_observed { unseen.count() as u64 } else { 0 },
             kept: Kept::default(),
         }
     }

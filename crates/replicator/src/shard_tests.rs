@@ -101,15 +101,15 @@ fn a_change_is_offered_once_until_it_is_settled() {
 }
 
 #[test]
-fn after_a_doubtful_attempt_the_bucket_is_looked_at_and_until_then_the_owner_is_not_sure() {
+fn after_a_doubtful_attempt_the_owner_is_not_sure_until_a_write_is_confirmed() {
     let id = test_id(1);
-    let hour = Hour::of(Timestamp::UNIX_EPOCH);
-    let doubtful = || Outcome::Doubtful(Failure { kind: "unknown_outcome", reason: "?".into() });
+    let hour = |hours| Hour::of(Timestamp::UNIX_EPOCH + Duration::from_hours(hours));
+    let failure = || Failure { kind: "unknown_outcome", reason: "?".into() };
     for (outcome, expected) in [
         (failed("slow_down"), None),
         (Outcome::Deferred, None),
-        (doubtful(), Some(hour)),
-        (Outcome::GivenUp, Some(hour)),
+        (Outcome::Doubtful(failure(), hour(2)), Some(hour(2))),
+        (Outcome::GivenUp(hour(2)), Some(hour(2))),
     ] {
         let mut shard = Shard::default();
         see(&mut shard, &[(id, digest(1))], &[], S(1));
@@ -120,13 +120,41 @@ fn after_a_doubtful_attempt_the_bucket_is_looked_at_and_until_then_the_owner_is_
         let name = format!("{outcome:?}");
         shard.settle(id, outcome, S(2));
         assert_eq!(shard.is_sure(), expected.is_none(), "{name}");
-        let offers = shard.offers(S(3), Duration::ZERO);
-        assert_eq!(offers[0].unsure_since, expected, "{name}");
+        let known = shard.offers(S(3), Duration::ZERO).remove(0).known();
+        assert_eq!((known.doubted, known.sure().is_some()), (expected, expected.is_none()));
         shard.settle(id, failed("busy"), S(3));
-        assert_eq!(shard.is_sure(), expected.is_none(), "{name}: nobody has looked");
+        assert_eq!(shard.is_sure(), expected.is_none(), "{name}: nothing was written");
         offered(&mut shard, S(4));
-        shard.settle(id, stored(2, true), S(4));
+        shard.settle(id, Outcome::GivenUp(hour(1)), S(4));
+        let known = shard.offers(S(5), Duration::ZERO).remove(0).known();
+        assert_eq!(known.doubted, expected.or(Some(hour(1))), "{name}: the later one counts");
+        shard.settle(id, stored(2, true), S(5));
         assert!(shard.is_sure(), "{name}");
+    }
+}
+
+#[test]
+fn a_doubt_outlives_the_database() {
+    for is_settled in [true, false] {
+        let (id, again) = (test_id(1), test_id(2));
+        let known = |id| Changed { id, identity: identity(test_id(1)), digest: digest(1) };
+        let mut shard = Shard::default();
+        see(&mut shard, &[(id, digest(1))], &[], S(1));
+        offered(&mut shard, S(1));
+        shard.settle(id, stored(1, true), S(1));
+        see(&mut shard, &[(id, digest(2))], &[], S(2));
+        offered(&mut shard, S(2));
+        let hour = Hour::of(Timestamp::UNIX_EPOCH);
+        if is_settled {
+            shard.settle(id, Outcome::GivenUp(hour), S(2));
+        }
+        see(&mut shard, &[], &[id], S(3));
+        assert!(!shard.is_sure());
+        // As the bucket had it before, to the fingerprint.
+        let news = News { changed: vec![known(again)], gone: Vec::new() };
+        shard.observe(news, S(4), Timestamp::UNIX_EPOCH);
+        let offers = shard.offers(S(4), Duration::ZERO);
+        assert_eq!(offers.first().map(|offer| offer.doubted), Some(Some(hour)), "{is_settled}");
     }
 }
 

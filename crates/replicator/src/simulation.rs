@@ -28,7 +28,7 @@ use crate::budget::{Begin, PutBudget};
 use crate::dispatch::{Dispatcher, Ended, Next, Ticket};
 use crate::keeping::KeepingCounters;
 use crate::leash::LeashedStore;
-use crate::recall::{Recollection, Trust, rebuild_missing, recall};
+use crate::recall::{RecallError, Recollection, Trust, rebuild_missing, recall};
 use crate::scan::{DatabaseId, Gone, Identity, test_id};
 use crate::scanner::{Changed, News};
 use crate::shard::{self, Offer, Shard};
@@ -330,8 +330,7 @@ impl Offered {
 
     /// What its owner knows of its newest backup. As `captured`, it is not sent when it is unchanged.
     pub fn last_content(&self) -> Option<ContentHash> {
-        let Offer { last, unsure_since, .. } = &self.0;
-        last.as_ref().filter(|_| unsure_since.is_none()).map(|last| last.content)
+        self.0.clone().known().sure().map(|last| last.content)
     }
 
     /// Whether the bucket may have more than the owner knows.
@@ -350,9 +349,9 @@ impl Outcome {
         Self(shard::Outcome::Deferred)
     }
 
-    /// Given up on the way.
-    pub fn given_up() -> Self {
-        Self(shard::Outcome::GivenUp)
+    /// Given up on the way; it was to be of this hour at the latest.
+    pub fn given_up(hour: Hour) -> Self {
+        Self(shard::Outcome::GivenUp(hour))
     }
 
     /// The file is gone.
@@ -381,8 +380,8 @@ impl Outcome {
         match &self.0 {
             shard::Outcome::Stored { .. } => "stored",
             shard::Outcome::Unchanged { .. } => "unchanged",
-            shard::Outcome::Failed(failure) | shard::Outcome::Doubtful(failure) => failure.kind,
-            shard::Outcome::GivenUp => "given up",
+            shard::Outcome::Failed(failure) | shard::Outcome::Doubtful(failure, _) => failure.kind,
+            shard::Outcome::GivenUp(_) => "given up",
             shard::Outcome::Vanished => "vanished",
             shard::Outcome::Deferred => "deferred",
         }
@@ -436,10 +435,9 @@ pub async fn send(
     };
     let body = PreparedBody::Object(bytes.into(), Box::new(footer));
     let prepared = Prepared { digest, settled, content, fields, body };
-    let Offer { last, unsure_since, .. } = offered.0;
-    let last = last.map(|last| *last);
+    let known = offered.0.known();
     let counters = &counts.0;
-    let sending = Sending { store, clock, counters, stem, last, unsure_since };
+    let sending = Sending { store, clock, counters, stem, known };
     match sending.run(prepared).await {
         Ok(Attempt { outcome, sent }) => Sent::Ended(Outcome(outcome), sent),
         Err(Stop::Fenced(footer)) => Sent::Fenced(footer.epoch),
@@ -562,18 +560,18 @@ impl Keeper {
     /// What the catalog says to the owner of its shard. `None` where there is none that can be used.
     ///
     /// # Errors
-    /// When the store cannot be read.
-    pub async fn recall(
-        &self,
-        chair: &Chair,
-        trust: Trusted,
-    ) -> Result<Option<Recalled>, StoreError> {
+    /// When the store cannot be read, or a later owner has written it.
+    pub async fn recall(&self, chair: &Chair, trust: Trusted) -> Result<Option<Recalled>, Undone> {
         let trust = match trust {
             Trusted::Grant => Trust::Grant(chair.0.grant),
             Trusted::Fresh => Trust::Fresh,
             Trusted::None => Trust::None,
         };
-        Ok(recall(&self.0, &chair.0, trust).await?.map(Recalled))
+        match recall(&self.0, &chair.0, trust).await {
+            Ok(recollection) => Ok(recollection.map(Recalled)),
+            Err(RecallError::Fenced { epoch, .. }) => Err(Undone::Fenced(epoch)),
+            Err(error @ RecallError::Store(_)) => Err(Undone::Failed(error.to_string())),
+        }
     }
 
     /// Makes the catalogs of shards that have none from the objects of these databases.

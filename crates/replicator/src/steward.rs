@@ -20,11 +20,10 @@ use ultrasimple_cluster::{Assignment, Membership, Phase, Report};
 use ultrasimple_core::config::VerifyPercent;
 use ultrasimple_core::{Clock, Epoch, Place, ShardKey, Volumes};
 use ultrasimple_keeper::catalogs;
-use ultrasimple_store::StoreError;
 
 use crate::CycleError;
 use crate::keeper::tend;
-use crate::recall::{Recollection, Trust, recall};
+use crate::recall::{RecallError, Recollection, Trust, recall};
 use crate::roster::{Entry, Roster, Stage};
 use crate::scan::Table;
 use crate::shard_owner::{self, Ask, Seat, ShardOwner};
@@ -72,7 +71,7 @@ enum Message {
     /// The assignments are others.
     Assigned,
     /// What the catalog of a shard says was read, or could not be.
-    Recalled(Place, Epoch, Box<Result<Option<Recollection>, StoreError>>),
+    Recalled(Place, Epoch, Box<Result<Option<Recollection>, RecallError>>),
     /// A cycle begins: what could not be read may be readable now.
     Retry,
     /// Tells, when no catalog is being read, why some could not be.
@@ -259,7 +258,7 @@ impl State {
 
     /// Has the catalogs read of all shards that need it.
     fn read_catalogs(&mut self, myself: &ActorRef<Message>) {
-        let Arguments { roster, tender, is_second_life, .. } = &self.arguments;
+        let Arguments { roster, tender, membership, is_second_life, .. } = &self.arguments;
         let unread = roster.entries().into_iter().filter_map(|(place, entry)| {
             let is_due =
                 entry.stage == Stage::New && self.reading.insert((place, entry.owner.epoch()));
@@ -270,6 +269,7 @@ impl State {
             let reading = Reading {
                 steward: myself.clone(),
                 tender: Arc::clone(tender),
+                membership: membership.clone(),
                 is_second_life: *is_second_life,
             };
             tokio::spawn(reading.run(unread));
@@ -280,7 +280,7 @@ impl State {
         &mut self,
         place: Place,
         epoch: Epoch,
-        outcome: Result<Option<Recollection>, StoreError>,
+        outcome: Result<Option<Recollection>, RecallError>,
     ) {
         self.reading.remove(&(place, epoch));
         let recollection = match outcome {
@@ -348,6 +348,7 @@ impl State {
 struct Reading {
     steward: ActorRef<Message>,
     tender: Arc<Tender>,
+    membership: Membership,
     is_second_life: bool,
 }
 
@@ -375,6 +376,9 @@ impl Reading {
         let seat = owner.seat();
         let trust = if self.is_second_life { Trust::None } else { Trust::Grant(seat.grant) };
         let outcome = if is_there { recall(&self.tender, seat, trust).await } else { Ok(None) };
+        if let Err(error @ RecallError::Fenced { epoch, .. }) = &outcome {
+            self.membership.report(owner.fenced(*epoch, error.to_string())).await;
+        }
         let told = Message::Recalled(seat.place, seat.grant.epoch, Box::new(outcome));
         let _ = self.steward.cast(told);
     }

@@ -20,7 +20,7 @@ use ultrasimple_core::{
     Clock, KeyStem, NodeName, Place, SourcePath, Timestamp, VolumeName, Volumes, placement,
 };
 use ultrasimple_sqlite::Capturer;
-use ultrasimple_store::{Store, StoreError};
+use ultrasimple_store::Store;
 
 use crate::CycleError;
 use crate::backup::{MemoryBudget, Workshop};
@@ -29,7 +29,7 @@ use crate::health::Sight;
 use crate::keeper::{self, Keeper};
 use crate::node::Halt;
 use crate::options::ReplicatorOptions;
-use crate::recall::{self, Trust};
+use crate::recall::{self, RecallError, Trust};
 use crate::roster::{self, Entry, Roster, Stage};
 use crate::scan::{Naming, NonZeroKey, Problem, Table, VolumeScanner};
 use crate::scanner::{self, News, Scanned, Scanner};
@@ -323,7 +323,7 @@ impl Tree {
         &self,
         lacking: &[(Place, Entry)],
         news: &HashMap<Place, News>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), RecallError> {
         let stems: HashSet<_> = {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
             let news = lacking.iter().filter_map(|(place, _)| news.get(place));
@@ -407,8 +407,8 @@ impl Tree {
                 waiting: all.waiting + one.waiting,
                 failing: all.failing + one.failing,
                 exposure: all.exposure.max(one.exposure),
-                unseen: all.unseen + one.unseen,
                 catalog_age: all.catalog_age.max(one.catalog_age),
+                unseen: all.unseen + one.unseen,
                 kept: all.kept.and(one.kept),
             };
         }

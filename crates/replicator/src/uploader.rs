@@ -13,7 +13,7 @@ use ractor::{
 };
 use tokio::task::JoinHandle;
 use ultrasimple_cluster::{Membership, Report};
-use ultrasimple_core::{Footer, Place};
+use ultrasimple_core::{Footer, Hour, Place};
 
 use crate::CycleError;
 use crate::backup::{Attempt, Stop, Workshop};
@@ -257,40 +257,44 @@ struct Upload {
 
 impl Upload {
     async fn run(self, owner: ShardOwner, offer: Offer) -> Ended {
-        let Offer { id, since, last, unsure_since, .. } = offer;
-        let last = last.map(|last| *last);
+        let (id, since) = (offer.id, offer.since);
         let lease = self.membership.lease();
         if owner.seat().retire.is_cancelled() || !lease.is_trusted() {
             owner.settle(id, Outcome::Deferred);
             return Ended::of(&Outcome::Deferred, false);
         }
         let (clock, counters) = (&self.workshop.clock, &self.workshop.counters);
-        let begun = clock.monotonic();
-        let attempt = self.workshop.back_up(id, owner.epoch(), last, unsure_since);
+        let this_hour = || Hour::of(clock.now());
+        let (begun, begun_in) = (clock.monotonic(), this_hour());
+        let attempt = self.workshop.back_up(id, owner.epoch(), offer.known());
         let attempt = AssertUnwindSafe(attempt).catch_unwind();
         // Whether a request that is given up was made, nobody knows.
-        let given_up = Attempt { outcome: Outcome::GivenUp, sent: true };
+        let given_up =
+            || Attempt { outcome: Outcome::GivenUp(begun_in.max(this_hour())), sent: true };
         let Attempt { outcome, sent } = tokio::select! {
             biased;
-            () = owner.seat().abort.cancelled() => given_up,
-            () = lease.lost() => given_up,
+            () = owner.seat().abort.cancelled() => given_up(),
+            () = lease.lost() => given_up(),
             result = attempt => match result {
                 Ok(Ok(attempt)) => attempt,
                 Ok(Err(Stop::Fenced(theirs))) => {
                     counters.fenced();
                     self.membership.report(fenced(&owner, &theirs)).await;
-                    given_up
+                    given_up()
                 }
                 Err(_) => {
                     let reason = "the upload panicked, which is a bug, please report it".to_owned();
-                    let outcome = Outcome::Doubtful(Failure { kind: "panic", reason });
+                    let outcome = Outcome::Doubtful(
+                        Failure { kind: "panic", reason },
+                        begun_in.max(this_hour()),
+                    );
                     Attempt { outcome, sent: true }
                 }
             },
         };
         let ended = Ended::of(&outcome, sent);
         match &outcome {
-            Outcome::Failed(failure) | Outcome::Doubtful(failure) => {
+            Outcome::Failed(failure) | Outcome::Doubtful(failure, _) => {
                 counters.failed(failure, ended.is_the_stores_failure());
             }
             Outcome::Unchanged { .. } => counters.unchanged(),

@@ -55,9 +55,9 @@ impl UploadOutcome {
         match outcome {
             Outcome::Stored { .. } => Self::Stored,
             Outcome::Unchanged { .. } => Self::Unchanged,
-            Outcome::Failed(_) | Outcome::Doubtful(_) => Self::Failed,
+            Outcome::Failed(_) | Outcome::Doubtful(..) => Self::Failed,
             Outcome::Vanished => Self::Vanished,
-            Outcome::GivenUp | Outcome::Deferred => Self::GivenUp,
+            Outcome::GivenUp(_) | Outcome::Deferred => Self::GivenUp,
         }
     }
 }

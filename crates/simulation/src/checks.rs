@@ -51,8 +51,9 @@ impl World {
                     if believed.digest == FingerprintDigest::NONE {
                         continue;
                     }
-                    inner.truth.check_clean(believed.digest).map_err(|why| {
-                        let (node, epoch) = (&running.start.node, held.owner.grant().epoch);
+                    let epoch = held.owner.grant().epoch;
+                    inner.truth.check_clean(believed.digest, epoch).map_err(|why| {
+                        let node = &running.start.node;
                         format!("{why}; so says {node}, owner of {shard} with epoch {epoch}")
                     })?;
                 }
@@ -63,7 +64,7 @@ impl World {
 
     /// R8: no two nodes trust that they own the same shard.
     fn check_owners(&self) -> Result<(), String> {
-        if self.was_frozen {
+        if self.is_deceived {
             return Ok(());
         }
         let mut owners: BTreeMap<&ShardKey, &Running> = BTreeMap::new();
@@ -137,7 +138,16 @@ impl World {
             let owner = view.claims.get(&shard).map(|claim| &claim.node);
             let wanted = desired.owner(&shard);
             if wanted.is_none() || owner != wanted {
-                return Some(format!("{shard} is owned by {owner:?}, and should be by {wanted:?}"));
+                let said = self.running().filter_map(|running| {
+                    let ownership = running.ownership.as_ref()?;
+                    let says = ownership.desired(&shard);
+                    Some(format!("{} wants {says:?}", running.start.node))
+                });
+                let said: Vec<_> = said.collect();
+                let said = said.join(", ");
+                return Some(format!(
+                    "{shard} is owned by {owner:?}, and should be by {wanted:?}; {said}"
+                ));
             }
             let held = self.running().find(|it| Some(&it.start.node) == owner);
             let held = held.and_then(|running| running.owners.shards.get(&shard));

@@ -68,16 +68,16 @@ pub(crate) enum NodeEvent {
     Changed { watch: u64, after: Revision, revision: Revision, changes: Vec<Change> },
     /// A watch has ended.
     WatchLost(u64),
-    /// Time to look at the ownership again.
-    Ownership,
+    /// Time to look at the ownership again: by the process's own clock, as in the others below.
+    Ownership(Duration),
     /// A cycle begins.
     Cycle,
     /// A scan has ended.
     Scanned(u64),
     /// The lease may have run out.
-    Expiry,
+    Expiry(Duration),
     /// Something of a release may be overdue.
-    Release,
+    Release(Duration),
 }
 
 use ultrasimple_cluster::ownership::Change;
@@ -541,6 +541,11 @@ impl Inner {
             return self.lose_watch(process);
         };
         let after = watcher.next;
+        if self.trace.is_kept() {
+            let (node, count) = (process.node.0, changes.len());
+            let (from, to) = (after.0, revision.0);
+            self.tell(format_args!("       etcd: n{node} hears {count} changes, {from} to {to}"));
+        }
         if let Some(watcher) = self.watchers.get_mut(&process) {
             (watcher.next, watcher.is_busy) = (revision, false);
         }

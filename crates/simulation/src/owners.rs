@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ultrasimple_cluster::ownership::Event;
 use ultrasimple_cluster::{Assignment, Phase};
-use ultrasimple_core::{Clock, Epoch, FingerprintDigest, ShardKey, Volumes};
+use ultrasimple_core::{Clock, Epoch, FingerprintDigest, Hour, ShardKey, Volumes};
 use ultrasimple_keeper::reconcile::ReconcileReport;
 use ultrasimple_replicator::simulation::{
     Asked, Chair, Done, Offered, Outcome, Owner, Place, Queue, Recalled, Sent, Sight, Slot,
@@ -202,11 +202,7 @@ impl Running {
         }
     }
 
-    pub(crate) fn recalled(
-        &mut self,
-        chair: &Chair,
-        outcome: Result<Option<Recalled>, StoreError>,
-    ) {
+    pub(crate) fn recalled(&mut self, chair: &Chair, outcome: Result<Option<Recalled>, Undone>) {
         let Some(held) = self.owners.holds_mut(chair) else { return };
         let is_reading = held.standing == Standing::New { is_reading: true };
         match outcome {
@@ -285,7 +281,7 @@ impl Running {
     pub(crate) fn rebuilt(
         &mut self,
         scan: u64,
-        outcome: Result<Vec<(Chair, Option<Recalled>)>, StoreError>,
+        outcome: Result<Vec<(Chair, Option<Recalled>)>, Undone>,
     ) {
         for (chair, recalled) in outcome.unwrap_or_default() {
             if let (Some(held), Some(recalled)) = (self.owners.holds_mut(&chair), recalled) {
@@ -426,7 +422,7 @@ impl Running {
             Sent::Ended(outcome, sent) => (outcome, sent),
             Sent::Fenced(by) => {
                 self.fenced(chair.shard().clone(), chair.epoch(), by);
-                (Outcome::given_up(), true)
+                (Outcome::given_up(Hour::of(self.start.clock.now())), true)
             }
         };
         self.note(outcome.name());
@@ -551,7 +547,7 @@ impl Running {
         for number in self.owners.queue.withdraw(shard) {
             self.settle(&chair, number, Outcome::deferred());
         }
-        self.wake_at(until, NodeEvent::Release);
+        self.wake_at(until, NodeEvent::Release(until));
         self.advance_releases();
     }
 
@@ -598,6 +594,6 @@ impl Running {
         if let Some(held) = self.owners.shards.get_mut(shard) {
             held.standing = Standing::Releasing { was_new, part, until };
         }
-        self.wake_at(until, NodeEvent::Release);
+        self.wake_at(until, NodeEvent::Release(until));
     }
 }

@@ -180,16 +180,21 @@ impl Running {
                     self.own(Event::WatchLost);
                 }
             }
-            NodeEvent::Ownership => {
-                if self.wakeup.is_some_and(|at| at <= self.now()) {
+            NodeEvent::Ownership(due) => {
+                if due > self.now() {
+                    // The clock stood still meanwhile.
+                    self.wake_at(due, event);
+                } else if self.wakeup == Some(due) {
                     self.wakeup = None;
                     self.own(Event::Tick);
                 }
             }
-            NodeEvent::Expiry => self.expired(),
+            NodeEvent::Expiry(due) if due > self.now() => self.wake_at(due, event),
+            NodeEvent::Expiry(_) => self.expired(),
             NodeEvent::Cycle => self.cycle(),
             NodeEvent::Scanned(scan) => self.scanned(scan),
-            NodeEvent::Release => self.advance_releases(),
+            NodeEvent::Release(due) if due > self.now() => self.wake_at(due, event),
+            NodeEvent::Release(_) => self.advance_releases(),
         }
     }
 
@@ -361,13 +366,13 @@ impl Running {
         self.controls.assign(assignments);
         if until > self.expiry {
             self.expiry = until;
-            self.wake_at(until, NodeEvent::Expiry);
+            self.wake_at(until, NodeEvent::Expiry(until));
         }
         if let Some(at) = wakeup
             && self.wakeup.is_none_or(|before| at < before || before <= self.now())
         {
             self.wakeup = Some(at);
-            self.wake_at(at, NodeEvent::Ownership);
+            self.wake_at(at, NodeEvent::Ownership(at));
         }
         if has_left {
             return self.end("left".to_owned());

@@ -10,7 +10,7 @@ use ultrasimple_cluster::Lease;
 use ultrasimple_core::cluster_file::{ClusterFile, Holder};
 use ultrasimple_core::footer::FooterFields;
 use ultrasimple_core::key::KeyStem;
-use ultrasimple_core::{CheckResult, Clock, Epoch, NodeName, ShardKey};
+use ultrasimple_core::{CheckResult, Clock, Epoch, Hour, NodeName, ShardKey};
 use ultrasimple_keeper::Author;
 use ultrasimple_keeper::reconcile::{Budget, Pass, ReconcileReport};
 use ultrasimple_replicator::simulation::{
@@ -37,11 +37,11 @@ pub(crate) enum End {
     Generation(Result<u64, Refused>),
     Recalled {
         chair: Chair,
-        outcome: Result<Option<Recalled>, StoreError>,
+        outcome: Result<Option<Recalled>, Undone>,
     },
     Rebuilt {
         scan: u64,
-        outcome: Result<Vec<(Chair, Option<Recalled>)>, StoreError>,
+        outcome: Result<Vec<(Chair, Option<Recalled>)>, Undone>,
     },
     Uploaded {
         upload: u64,
@@ -133,7 +133,8 @@ pub(crate) fn recall(bench: Bench, chair: Chair, trusted: Trusted) -> Work {
 pub(crate) fn rebuild(bench: Bench, scan: u64, lacking: Vec<Chair>, stems: Vec<KeyStem>) -> Work {
     Box::pin(async move {
         let outcome = async {
-            bench.keeper.rebuild(lacking.len(), &stems).await?;
+            let rebuilt = bench.keeper.rebuild(lacking.len(), &stems).await;
+            rebuilt.map_err(|error| Undone::Failed(error.to_string()))?;
             let mut recalled = Vec::new();
             for chair in lacking {
                 let found = bench.keeper.recall(&chair, Trusted::Fresh).await?;
@@ -161,8 +162,10 @@ pub(crate) struct Job {
 pub(crate) fn upload(bench: Bench, job: Job) -> Work {
     Box::pin(async move {
         let (upload, chair) = (job.upload, job.chair.clone());
+        let this_hour = || Hour::of(bench.clock.now());
+        let begun = this_hour();
         // Whether a request that is given up was made, nobody knows.
-        let given_up = || Sent::Ended(Outcome::given_up(), true);
+        let given_up = || Sent::Ended(Outcome::given_up(begun.max(this_hour())), true);
         let sent = {
             let (aborted, lost) = (chair.aborted(), bench.lease.lost());
             let attempt = back_up(&bench, job);
@@ -264,7 +267,8 @@ pub(crate) fn compare(bench: Bench) -> Work {
 /// What a fence says.
 pub(crate) fn fenced_by(end: &End) -> Option<(ShardKey, Epoch, Epoch)> {
     match end {
-        End::Tended { chair, outcome: Some(Err(Undone::Fenced(by))), .. } => {
+        End::Recalled { chair, outcome: Err(Undone::Fenced(by)) }
+        | End::Tended { chair, outcome: Some(Err(Undone::Fenced(by))), .. } => {
             Some((chair.shard().clone(), chair.epoch(), *by))
         }
         _ => None,

@@ -49,8 +49,8 @@ pub(crate) struct World {
     plan: Vec<(Duration, Step)>,
     sabotage: Option<Sabotage>,
     snapshot: Option<crate::etcd::Etcd>,
-    /// A host has stood still with its clock: what it trusts since then proves nothing.
-    pub(crate) was_frozen: bool,
+    /// A host stood still with its clock, or etcd was set back: what nodes trust since then proves nothing.
+    pub(crate) is_deceived: bool,
     compared_before: u32,
     pub(crate) is_well_at: Option<Duration>,
     pub(crate) is_over: bool,
@@ -111,7 +111,7 @@ impl World {
             plan,
             sabotage,
             snapshot: None,
-            was_frozen: false,
+            is_deceived: false,
             compared_before: 0,
             is_well_at: None,
             is_over: false,
@@ -307,6 +307,8 @@ impl World {
             Step::Restore => {
                 if let Some(snapshot) = &self.snapshot {
                     inner.counts.note("etcd: restored from a snapshot");
+                    // What leases it granted since, it has forgotten.
+                    self.is_deceived = true;
                     let now = inner.now();
                     inner.etcd.restore(snapshot, now);
                     for lease in inner.etcd.leases() {
@@ -373,7 +375,7 @@ impl World {
         if host.running.is_some() && host.paused_at.is_none() {
             host.paused_at = Some(now);
             host.is_frozen = is_frozen;
-            self.was_frozen |= is_frozen;
+            self.is_deceived |= is_frozen;
             let mut inner = self.kernel.lock();
             inner.counts.note(if is_frozen { "hosts frozen" } else { "pauses" });
         }

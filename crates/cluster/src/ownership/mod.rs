@@ -180,6 +180,8 @@ impl Ownership {
         let node = &self.options.node;
         let is_other_key = self.seen.view.nodes.get(node) != view.nodes.get(node);
         self.seen.replace(now, sent_at, revision, view);
+        let claims = self.seen.view.claims.values();
+        self.heed(claims.map(|claim| claim.generation).max());
         if is_other_key {
             self.on_key_changed();
         }
@@ -208,7 +210,7 @@ impl Ownership {
         if after > self.seen.revision {
             return self.seen.lost(now, self.pace);
         }
-        let mut shards = Vec::new();
+        let (mut shards, mut latest) = (Vec::new(), None);
         let mut is_membership = false;
         for change in changes {
             match &change {
@@ -219,10 +221,14 @@ impl Ownership {
                     }
                 }
                 Change::Drain(..) => is_membership = true,
-                Change::Claim(shard, _) => shards.push(shard.clone()),
+                Change::Claim(shard, claim) => {
+                    shards.push(shard.clone());
+                    latest = latest.max(claim.as_ref().map(|claim| claim.generation));
+                }
             }
             self.seen.view.apply(change);
         }
+        self.heed(latest);
         self.seen.known(now, revision);
         for shard in shards {
             self.reconcile(&shard);
@@ -238,6 +244,13 @@ impl Ownership {
             self.generation = generation;
             self.fenced_by = None;
             self.generation_attempt.done();
+        }
+    }
+
+    /// Others claim under a later generation: what we claimed from now on would be older than theirs.
+    fn heed(&mut self, generation: Option<u64>) {
+        if let Some(later) = generation.filter(|&generation| generation > self.generation) {
+            self.ask_generation(Epoch::new(later, 0));
         }
     }
 

@@ -152,7 +152,12 @@ impl Ownership {
     fn own(&mut self, shard: &ShardKey, grant: Grant, created: Revision) {
         // A request of before the generation was raised may be carried out late: its epoch is of no use any more.
         let is_late = grant.epoch.generation() < self.generation;
-        if self.leaving_since.is_some() || is_late {
+        // The owner before had a later generation: ours would be of no use either.
+        let is_early = grant.handed_over_by.filter(|&before| before > grant.epoch);
+        if let Some(before) = is_early {
+            self.ask_generation(before);
+        }
+        if self.leaving_since.is_some() || is_late || is_early.is_some() {
             // Nothing was done under it: what the owner before left is still final.
             return self.let_go(shard, created, grant.handed_over_by);
         }
@@ -339,7 +344,11 @@ impl Ownership {
             Request::Grant => self.on_grant_failed(now),
             Request::KeepAlive => self.on_keep_alive_failed(now),
             Request::Register => self.on_register_failed(now),
-            Request::List => self.seen.list.failed(now, self.pace),
+            Request::List => {
+                // An earlier one may have been answered meanwhile: no watch follows that any more.
+                self.seen.lost(now, self.pace);
+                self.seen.list.failed(now, self.pace);
+            }
             Request::Unclaim(shard) => self.on_unclaim_failed(now, shard),
             Request::Revoke => self.on_revoke_failed(now),
             Request::Generation => self.generation_attempt.failed(now, self.pace),

@@ -32,6 +32,9 @@ pub(crate) struct Put<'a> {
     pub(crate) content: ContentHash,
     /// The tag of what this node put there last, if it did.
     pub(crate) expected: Option<ETag>,
+    /// It is to be written even where the same content is there already: an earlier write is perhaps still on its
+    /// way, on condition that what is there has not changed.
+    pub(crate) must_write: bool,
 }
 
 /// It is there.
@@ -172,8 +175,8 @@ impl Put<'_> {
     async fn resolve(&self, ours: &Footer) -> Result<Resolved, PutError> {
         let Some(there) = self.look().await? else { return Ok(Resolved::Absent) };
         match decide(ours, &there.footer) {
-            Decision::Adopt => Ok(Resolved::Adopt(there.backup())),
-            Decision::Overwrite => Ok(Resolved::Overwrite(there.etag)),
+            Decision::Adopt if !self.must_write => Ok(Resolved::Adopt(there.backup())),
+            Decision::Adopt | Decision::Overwrite => Ok(Resolved::Overwrite(there.etag)),
             Decision::Fenced => Err(PutError::Fenced(Box::new(there.footer))),
             Decision::Leave(reason) => Err(PutError::Failed(self.left(reason, ours))),
         }

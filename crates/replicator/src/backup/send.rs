@@ -5,12 +5,12 @@
 
 use ultrasimple_core::catalog::{Newest, StoredBackup};
 use ultrasimple_core::key::KeyStem;
-use ultrasimple_core::{CheckResult, Clock, Hour};
+use ultrasimple_core::{CheckResult, Clock, Footer, Hour};
 use ultrasimple_store::{ETag, FetchError, Store, inventory};
 
 use super::put::{self, Put, PutError};
 use super::{Attempt, Prepared, Stop};
-use crate::shard::{Failure, LastBackup, Outcome};
+use crate::shard::{Failure, Known, Outcome};
 use crate::statistics::Counters;
 
 /// A capture of one database on its way.
@@ -19,10 +19,8 @@ pub(crate) struct Sending<'a> {
     pub(crate) clock: &'a dyn Clock,
     pub(crate) counters: &'a Counters,
     pub(crate) stem: &'a KeyStem,
-    /// The newest backup that the owner knows.
-    pub(crate) last: Option<LastBackup>,
-    /// The bucket may have later backups than that, of this hour or later ones.
-    pub(crate) unsure_since: Option<Hour>,
+    /// What the owner knows of the newest backup.
+    pub(crate) known: Known,
 }
 
 /// What the newest backup in the bucket is, where the owner cannot be sure.
@@ -33,6 +31,8 @@ enum Before {
     Last,
     /// One that the owner did not know, and this content.
     Unknown(StoredBackup),
+    /// That of a later owner.
+    Later(Box<Footer>),
 }
 
 /// The object that a capture is to become.
@@ -49,6 +49,7 @@ pub(super) fn put_of<'a>(
         fields: prepared.fields.clone(),
         content: prepared.content,
         expected,
+        must_write: false,
     }
 }
 
@@ -58,19 +59,32 @@ impl Sending<'_> {
     /// # Errors
     /// When this node was found to be fenced off.
     pub(crate) async fn run(self, prepared: Prepared) -> Result<Attempt, Stop> {
+        if let Some(doubted) = self.known.doubted {
+            // What was on its way may still arrive. It does no harm once its place is taken, under an hour that is
+            // no earlier.
+            let captured_at = prepared.fields.captured_at;
+            if Hour::of(captured_at) < doubted {
+                let failure = put::clock_set_back(doubted, captured_at);
+                return Ok(Attempt::unsent(Outcome::Failed(failure)));
+            }
+        }
         match self.stored_before(&prepared).await {
+            Ok(Before::Last | Before::Unknown(_)) if self.known.doubted.is_some() => {
+                self.put(prepared).await
+            }
             Ok(Before::Other) => self.put(prepared).await,
             Ok(Before::Last) => {
                 let Prepared { digest, settled, .. } = prepared;
                 Ok(Attempt::unsent(Outcome::Unchanged { digest, settled }))
             }
             Ok(Before::Unknown(backup)) => Ok(self.adopt(&prepared, backup)),
+            Ok(Before::Later(footer)) => Err(Stop::Fenced(*footer)),
             Err(failure) => Ok(Attempt::unsent(Outcome::Failed(failure))),
         }
     }
 
     async fn put(self, prepared: Prepared) -> Result<Attempt, Stop> {
-        let Self { store, clock, counters, stem, last, .. } = self;
+        let Self { store, clock, counters, stem, known: Known { last, doubted, .. } } = self;
         let hour = Hour::of(prepared.fields.captured_at);
         let damage: Option<Box<str>> = match &prepared.fields.check {
             CheckResult::Failed(found) => Some(found.as_str().into()),
@@ -85,7 +99,8 @@ impl Sending<'_> {
             let failure = put::would_replace_good(damage.as_deref());
             return Ok(Attempt::unsent(Outcome::Failed(failure)));
         }
-        let put = put_of(store, stem, &prepared, here.map(|last| last.etag));
+        let mut put = put_of(store, stem, &prepared, here.map(|last| last.etag));
+        put.must_write = doubted.is_some();
         let Prepared { digest, settled, body, .. } = prepared;
         let backup = match put.run(body).await {
             Ok(done) => {
@@ -99,7 +114,7 @@ impl Sending<'_> {
                 return Ok(Attempt { outcome: Outcome::Failed(failure), sent: true });
             }
             Err(PutError::Doubtful(failure)) => {
-                return Ok(Attempt { outcome: Outcome::Doubtful(failure), sent: true });
+                return Ok(Attempt { outcome: Outcome::Doubtful(failure, hour), sent: true });
             }
             Err(PutError::Fenced(footer)) => return Err(Stop::Fenced(*footer)),
         };
@@ -111,9 +126,10 @@ impl Sending<'_> {
     /// backup in the bucket has this content already.
     async fn stored_before(&self, prepared: &Prepared) -> Result<Before, Failure> {
         let hour = Hour::of(prepared.fields.captured_at);
-        let last = self.last.as_ref().filter(|last| last.content == prepared.content);
+        let last = self.known.last.as_ref().filter(|last| last.content == prepared.content);
         // In its own hour, the condition of the write finds what is there.
-        let Some(since) = self.unsure_since.filter(|&since| since != hour || last.is_some()) else {
+        let Some(since) = self.known.unsure_since.filter(|&since| since != hour || last.is_some())
+        else {
             return Ok(Before::Other);
         };
         let listed = inventory::of_database(self.store, self.stem).await;
@@ -135,9 +151,17 @@ impl Sending<'_> {
             Err(_) => None,
         };
         let fields = &prepared.fields;
+        let is_ours = |(footer, _): &(Footer, _)| {
+            (&footer.volume, &footer.path) == (&fields.volume, &fields.path)
+        };
+        let found = found.filter(is_ours);
+        if let Some((footer, _)) = &found
+            && footer.epoch > fields.epoch
+        {
+            return Ok(Before::Later(Box::new(footer.clone())));
+        }
         let same = found.filter(|(footer, _)| {
-            let is_ours = (&footer.volume, &footer.path) == (&fields.volume, &fields.path);
-            is_ours && footer.blake3 == prepared.content && footer.check == fields.check
+            footer.blake3 == prepared.content && footer.check == fields.check
         });
         Ok(same.map_or(Before::Other, |(footer, info)| {
             let newest = Newest::of(&footer);

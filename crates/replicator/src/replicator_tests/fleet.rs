@@ -150,6 +150,25 @@ async fn at_rest_in(world: World, count: usize) -> (World, Member) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_of_a_later_owner_is_a_fence() {
+    let world = World::new().await;
+    drop(world.bank("t1.db"));
+    let mut second = Member::start(&world, "second").await;
+    second.own(0..4, grant(SECOND, None)).await;
+    second.cycle().await;
+    second.release(&[0, 1, 2, 3]).await;
+    let mut first = Member::start(&world, "first").await;
+    let owned = Assignment { grant: grant(FIRST, Some(SECOND)), phase: Phase::Owned };
+    first.controls.assign((0..4).map(|number| (shard(number), owned)).collect());
+    let report = first.controls.next_report().await.unwrap();
+    let expected = (shard_of(&world, 1), Epoch::new(3, FIRST), Epoch::new(3, SECOND));
+    let Report::Fenced { shard, epoch, by, .. } = report else { panic!("{report:?}") };
+    assert_eq!((shard.shard.0, epoch, by), expected);
+    drop(world.bank("t1.db"));
+    assert_eq!(first.cycle().await.stored, 0, "nothing is written under the earlier epoch");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shard_that_is_handed_over_is_neither_captured_nor_sent_again() {
     let (world, mut first, count) = all_at_rest().await;
     assert_eq!(first.release(&[1, 2]).await, [Some(FIRST), Some(FIRST)]);

@@ -139,6 +139,47 @@ fn a_claim_that_is_made_late_with_an_old_generation_is_not_used() {
 }
 
 #[test]
+fn a_node_that_sees_others_claim_under_a_later_generation_goes_on_with_that() {
+    for is_listed in [false, true] {
+        let mut world = World::new(1, 2);
+        world.run(TTL);
+        world.is_exclusive = false;
+        if is_listed {
+            // Its watch tells nothing.
+            world.fate = Box::new(|parcel| match parcel {
+                Parcel::Reply(0, Event::Changed { .. }) => Vec::new(),
+                _ => vec![std::time::Duration::ZERO],
+            });
+        }
+        let (shard, _) = world.any_of(0);
+        world.etcd.commit(vec![Change::Claim(shard.clone(), None)]);
+        let created = Revision(world.etcd.revision + 1);
+        let claim = Claim { node: name(9), generation: 4, lease: LeaseId(99), created };
+        world.etcd.commit(vec![Change::Claim(shard, Some(claim))]);
+        if is_listed {
+            world.tell(0, Event::WatchLost);
+        }
+        world.run(TTL);
+        let fenced_by = Epoch::new(4, 0);
+        let question = Action::AskGeneration { generation: 1, fenced_by };
+        assert!(world.nodes[0].asked.contains(&question), "{is_listed}");
+    }
+}
+
+#[test]
+fn a_shard_that_a_later_generation_handed_over_is_not_owned_under_an_earlier_one() {
+    let mut world = World::new(1, 1);
+    let handover = Epoch::new(3, 7);
+    world.etcd.handovers.insert(key(0), handover);
+    world.run(TTL);
+    let question = Action::AskGeneration { generation: 1, fenced_by: handover };
+    assert!(world.nodes[0].asked.contains(&question));
+    let grant = world.nodes[0].machine.assignments()[&key(0)].grant;
+    assert!(grant.epoch > handover, "{grant:?}");
+    assert_eq!(grant.handed_over_by, Some(handover), "what it said is still true");
+}
+
+#[test]
 fn fences_and_releases_of_other_epochs_are_ignored() {
     let mut world = World::new(1, 2);
     world.run(TTL);

@@ -26,6 +26,17 @@ fn after_the_watch_is_lost_all_is_listed_again() {
 }
 
 #[test]
+fn a_list_that_fails_after_an_earlier_one_was_answered_is_asked_for_again() {
+    let mut world = World::new(1, 8);
+    world.run(TTL);
+    let before = lists(&world, 0);
+    // Its driver gave up the watch of the earlier one when it began this.
+    world.tell(0, Event::Failed(Request::List));
+    world.run(TTL);
+    assert_eq!(lists(&world, 0), before + 1);
+}
+
+#[test]
 fn a_watch_that_always_ends_does_not_cause_a_storm_of_lists() {
     let mut world = World::new(1, 8);
     world.run(TTL);
