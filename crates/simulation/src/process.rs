@@ -189,11 +189,12 @@ impl Running {
                     self.own(Event::Tick);
                 }
             }
-            NodeEvent::Expiry(due) if due > self.now() => self.wake_at(due, event),
+            NodeEvent::Expiry(due) | NodeEvent::Release(due) if due > self.now() => {
+                self.wake_at(due, event);
+            }
             NodeEvent::Expiry(_) => self.expired(),
             NodeEvent::Cycle => self.cycle(),
             NodeEvent::Scanned(scan) => self.scanned(scan),
-            NodeEvent::Release(due) if due > self.now() => self.wake_at(due, event),
             NodeEvent::Release(_) => self.advance_releases(),
         }
     }

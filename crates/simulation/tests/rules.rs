@@ -1,5 +1,7 @@
 //! The simulation itself: a seed repeats exactly, and each part of the protocol that is taken out is missed.
 
+#![allow(clippy::panic, reason = "tests fail by panicking")]
+
 use ultrasimple_simulation::{Report, Sabotage, run};
 
 #[test]
@@ -25,7 +27,11 @@ fn caught(sabotage: Sabotage) -> Report {
     let mut found = (1..=1_000).map(|seed| run(seed, Some(sabotage), false));
     let found = found.find(|report| report.violation.is_some());
     let found = found.unwrap_or_else(|| panic!("{sabotage:?} is not noticed in 1,000 seeds"));
-    println!("{sabotage:?}: seed {}: {}", found.seed, found.violation.as_deref().unwrap_or_default());
+    println!(
+        "{sabotage:?}: seed {}: {}",
+        found.seed,
+        found.violation.as_deref().unwrap_or_default()
+    );
     // And that very seed is well without it.
     assert_eq!(run(found.seed, None, false).violation, None);
     found
