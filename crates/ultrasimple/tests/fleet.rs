@@ -239,14 +239,14 @@ fn a_fleet_goes_on_by_itself_when_its_etcd_was_made_anew() {
     let mut fleet = Fleet::new();
     let nodes = ["a", "b"].map(|name| fleet.start(&["-node", name]));
     let ports = nodes.each_ref().map(Node::port);
-    let all_are_of = |generation: u64| {
+    let all_are_after = |generation: u64| {
         let epochs: Vec<_> = ports.iter().flat_map(|&port| epochs(port)).collect();
-        epochs.len() == 8 && epochs.iter().all(|epoch| epoch / 1_000_000_000_000 == generation)
+        epochs.len() == 8 && epochs.iter().all(|epoch| epoch / 1_000_000_000_000 > generation)
     };
-    eventually("all shards are owned", || all_are_of(1));
+    eventually("all shards are owned", || all_are_after(0));
     let at = fleet.etcd.ports(0).unwrap();
     fleet.etcd.kill(0).unwrap();
     fleet.etcd = Etcd::start(&[at]).unwrap();
     // Its revisions begin anew: the epochs must not.
-    eventually("all are owned again, under later epochs", || all_are_of(2));
+    eventually("all are owned again, under later epochs", || all_are_after(1));
 }
