@@ -40,7 +40,7 @@ mod tests {
         for (plain, coded) in [
             ("", ""),
             ("f", "Zg=="),
-            ("fo", "Zm8="),
+            ("ab", "YWI="),
             ("foo", "Zm9v"),
             ("foob", "Zm9vYg=="),
             ("{\"a\":1}~", "eyJhIjoxfX4="),
