@@ -7,12 +7,13 @@
 //! objects and one for each catalog, and where anything differs, up to three more for each catalog and a few
 //! for each difference. Memory is that of a few catalogs and some 50 bytes for each database.
 //!
-//! A pass is over the whole bucket, all volumes: keys do not tell which volume they are of. One node makes it,
+//! A pass is over the whole bucket, all volumes: keys do not tell which volume they are of. One node makes it ([`wait`]),
 //! and writes the catalogs as somebody who is not their owner. It keeps to a budget of requests, and goes on
 //! where it stopped when there is budget again.
 
 mod compare;
 mod look;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -27,6 +28,7 @@ use crate::catalogs::{self, Author, ReadError, UpdateError};
 use compare::Sum;
 pub use compare::{Differences, differences};
 use look::Look;
+pub use turn::wait;
 
 /// Objects in a page of a listing.
 const PAGE: u64 = 1_000;

@@ -13,7 +13,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, Spawn
 use ultrasimple_cluster::Membership;
 use ultrasimple_core::catalog::Edit;
 use ultrasimple_core::{Place, ShardKey, Timestamp, Volumes};
-use ultrasimple_keeper::reconcile::{Budget, Pass, ReconcileReport};
+use ultrasimple_keeper::reconcile::{self, Budget, Pass, ReconcileReport};
 use ultrasimple_keeper::{UpdateError, catalogs};
 use ultrasimple_store::StoreError;
 
@@ -212,17 +212,23 @@ impl State {
     async fn compare(&mut self, reconciled_at: Option<Timestamp>, now: Duration) {
         let tender = &self.arguments.tender;
         let per_day = tender.settings.reconcile_requests;
-        // One node of all does it.
-        if per_day == 0 || self.arguments.first_shard().is_none() {
+        // One node of all that have a volume in common does it.
+        let Some(first) = self.arguments.first_shard().filter(|_| per_day > 0) else {
             self.comparison = Comparison::default();
             return;
-        }
+        };
         let next = *self.comparison.next.get_or_insert_with(|| {
             let since = reconciled_at.map(|at| tender.clock.now().duration_since(at));
             let since = since.and_then(|since| Duration::try_from(since).ok()).unwrap_or_default();
             now + DAY.saturating_sub(since)
         });
         if now < next {
+            return;
+        }
+        if self.comparison.pass.is_none()
+            && let Some(wait) = self.wait(&first).await
+        {
+            self.comparison.next = Some(now + wait);
             return;
         }
         let (mut budget, until) = match self.comparison.budget.take() {
@@ -243,6 +249,18 @@ impl State {
                 now + HOUR
             }
         });
+    }
+
+    /// How much longer to leave it to the nodes of other volumes.
+    async fn wait(&self, first: &ShardKey) -> Option<Duration> {
+        let tender = &self.arguments.tender;
+        match reconcile::wait(&*tender.store, first, tender.clock.now()).await {
+            Ok(wait) => wait,
+            Err(error) => {
+                tracing::warn!(%error, "The bucket could not be compared with the catalogs: {error}");
+                Some(HOUR)
+            }
+        }
     }
 
     async fn step(&mut self, budget: &mut Budget) -> Result<Option<ReconcileReport>, StoreError> {

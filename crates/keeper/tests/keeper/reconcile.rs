@@ -1,13 +1,15 @@
 //! The bucket and the catalogs compared: what differs is mended, and what does not costs nothing.
 
 use ultrasimple_core::catalog::{Edit, HeldHour};
-use ultrasimple_core::{BackupKey, Epoch};
-use ultrasimple_keeper::reconcile::{Budget, Pass, ReconcileReport};
+use ultrasimple_core::{BackupKey, Epoch, ShardId, ShardKey};
+use ultrasimple_keeper::catalogs;
+use ultrasimple_keeper::reconcile::{self, Budget, Pass, ReconcileReport};
 use ultrasimple_store::{Store as _, StoreError};
 
 use crate::rebuild::newer_catalog;
 use crate::world::{
-    World, at, backup, catalog_key, etag, hour, key, newer, numbers, owner, path, stem, volume,
+    World, at, backup, catalog_key, etag, hour, key, newer, numbers, owner, path, stem, tool,
+    volume,
 };
 
 /// When passes begin here: hours up to 97 are over for long enough.
@@ -312,4 +314,43 @@ async fn a_catalog_of_lies_is_put_right() {
     assert_eq!(numbers(record), [1, 2, 3]);
     assert_eq!(record.newest.as_ref().unwrap().hour(), hour(3));
     assert!(is_quiet(&pass(&world).await));
+}
+
+#[tokio::test]
+async fn where_volumes_have_no_node_in_common_one_of_them_compares() {
+    let world = World::new().await;
+    let first = |volume: &str| ShardKey { volume: volume.parse().unwrap(), shard: ShardId(0) };
+    let wait = async |volume: &str, now: i64| {
+        let left = reconcile::wait(&world.store, &first(volume), at(now)).await.unwrap();
+        left.map(|left| left.as_secs() / 3_600)
+    };
+    let compared = async |volume: &str, number: i64| {
+        let edit = [Edit::ReconciledAt(at(number))];
+        catalogs::update(&world.store, &first(volume), &tool(), &edit).await.unwrap();
+    };
+    assert_eq!(wait("h2", 0).await, None, "a bucket without catalogs");
+    for volume in ["h1", "h2", "h3"] {
+        compared(volume, 0).await;
+    }
+    // The first of all waits for nobody; each of the others an hour longer than the one before it.
+    assert_eq!([wait("h1", 0).await, wait("h1", 30).await], [None, None]);
+    assert_eq!([wait("h2", 0).await, wait("h3", 0).await], [Some(25), Some(26)]);
+    assert_eq!([wait("h2", 24).await, wait("h2", 25).await], [Some(1), None]);
+    // The first one has done it: all wait again.
+    compared("h1", 24).await;
+    assert_eq!([wait("h2", 25).await, wait("h3", 26).await], [Some(24), Some(24)]);
+    // The first one is no more, and the second has done it: for the third that will do.
+    compared("h2", 49).await;
+    assert_eq!(
+        [wait("h2", 75).await, wait("h3", 50).await, wait("h3", 75).await],
+        [None, Some(25), None]
+    );
+    // A clock that was wrong holds nobody up, and neither does a catalog that nobody can read.
+    compared("h1", 1_000).await;
+    assert_eq!(wait("h2", 75).await, None);
+    world.put_bytes(&first("h1").object_key(), b"no catalog".to_vec()).await;
+    assert_eq!([wait("h2", 75).await, wait("h3", 50).await], [None, Some(25)]);
+    let (requests, puts) = (world.requests(), world.store.requests().puts);
+    wait("h3", 50).await;
+    assert_eq!((world.requests() - requests, world.store.requests().puts), (3, puts));
 }
