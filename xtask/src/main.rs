@@ -1,4 +1,4 @@
-//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | metrics`.
+//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | bench | docs`.
 //!
 //! Each command does its own set-up: on a machine with a Rust toolchain and the package
 //! registries, one command runs the main job and one passes the tests. One file per command;
@@ -8,10 +8,11 @@
     reason = "a build tool lives in real time: nothing here is simulated"
 )]
 
+mod bench;
 mod chaos;
 mod check;
 mod demo;
-mod metrics;
+mod docs;
 mod process;
 mod sim;
 mod sources;
@@ -38,13 +39,15 @@ Commands:
   chaos [--minutes M] [--seed S] [--nodes N]
                   A fleet of real daemons, etcd and an S3 server on bad days: processes are
                   killed and paused, networks cut, servers fail. Was anything lost?
+  bench NAME [ARGS]...
+                  Measure what the documents state, with release builds: `bench help` lists the names
   check           Format, lints, licences, advisories, unused dependencies, docs, spelling
-  metrics         Write docs/METRICS.md anew from the catalogue of instruments
+  docs            Write docs/CONFIG.md and docs/METRICS.md anew from the code
   help            Show this text
 
 What is kept: programs in `${XDG_CACHE_HOME:-~/.cache}/ultrasimple-xtask`, linked from
 `<target>/tools/bin`; the last demo in `<target>/demo`; logs and reports of chaos in
-`<target>/chaos`.";
+`<target>/chaos`, figures of benches in `<target>/bench`.";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -64,10 +67,11 @@ fn main() -> ExitCode {
         ("test", args) => Workspace::find().and_then(|ws| test::run(&ws, args)),
         ("sim", args) => Workspace::find().and_then(|ws| sim::run(&ws, args)),
         ("chaos", args) => Workspace::find().and_then(|ws| chaos::run(&ws, args)),
+        ("bench", args) => Workspace::find().and_then(|ws| bench::run(&ws, args)),
         ("check", []) => Workspace::find().and_then(|ws| check::run(&ws)),
         ("demo", []) => Workspace::find().and_then(|ws| demo::run(&ws)),
-        ("metrics", []) => Workspace::find().and_then(|ws| metrics::run(&ws)),
-        ("check" | "demo" | "metrics", [extra, ..]) => {
+        ("docs", []) => Workspace::find().and_then(|ws| docs::run(&ws)),
+        ("check" | "demo" | "docs", [extra, ..]) => {
             eprintln!("`cargo xtask {command}` takes no arguments, got {extra:?}\n\n{HELP}");
             return ExitCode::from(2);
         }

@@ -10,7 +10,7 @@ const COLUMNS: usize = 120;
 const HEAD: &str = "\
 # Metrics
 
-<!-- Made from crates/telemetry/src/catalogue.rs by `cargo xtask metrics`: change that, not this. -->
+<!-- Made from crates/telemetry/src/catalogue.rs by `cargo xtask docs`: change that, not this. -->
 
 The same numbers are told in two ways:
 
@@ -92,7 +92,7 @@ fn wrap(words: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    /// `cargo xtask metrics` sets the variable.
+    /// `cargo xtask docs` sets the variable.
     #[test]
     fn the_page_in_docs_is_this_one() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/METRICS.md");
@@ -100,6 +100,6 @@ mod tests {
             std::fs::write(path, super::page()).unwrap();
         }
         let there = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(there == super::page(), "docs/METRICS.md is stale: run `cargo xtask metrics`");
+        assert!(there == super::page(), "docs/METRICS.md is stale: run `cargo xtask docs`");
     }
 }

@@ -30,4 +30,6 @@ pub use words::{
 };
 
 #[cfg(test)]
+mod document;
+#[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::pattern::Pattern;
 
-fn context() -> Context {
+pub(super) fn context() -> Context {
     Context {
         current_directory: "/home/me/a[b]".into(),
         temp_directory: "/tmp".into(),
