@@ -1,4 +1,5 @@
-//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | metrics`.
+//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | metrics |
+//! dashboards`.
 //!
 //! Each command does its own set-up: on a machine with a Rust toolchain and the package
 //! registries, one command runs the main job and one passes the tests. One file per command;
@@ -10,6 +11,7 @@
 
 mod chaos;
 mod check;
+mod dashboards;
 mod demo;
 mod metrics;
 mod process;
@@ -40,6 +42,7 @@ Commands:
                   killed and paused, networks cut, servers fail. Was anything lost?
   check           Format, lints, licences, advisories, unused dependencies, docs, spelling
   metrics         Write docs/METRICS.md anew from the catalogue of instruments
+  dashboards      Write the Grafana dashboards in deploy/observability anew
   help            Show this text
 
 What is kept: programs in `${XDG_CACHE_HOME:-~/.cache}/ultrasimple-xtask`, linked from
@@ -66,8 +69,9 @@ fn main() -> ExitCode {
         ("chaos", args) => Workspace::find().and_then(|ws| chaos::run(&ws, args)),
         ("check", []) => Workspace::find().and_then(|ws| check::run(&ws)),
         ("demo", []) => Workspace::find().and_then(|ws| demo::run(&ws)),
+        ("dashboards", []) => Workspace::find().and_then(|ws| dashboards::run(&ws)),
         ("metrics", []) => Workspace::find().and_then(|ws| metrics::run(&ws)),
-        ("check" | "demo" | "metrics", [extra, ..]) => {
+        ("check" | "dashboards" | "demo" | "metrics", [extra, ..]) => {
             eprintln!("`cargo xtask {command}` takes no arguments, got {extra:?}\n\n{HELP}");
             return ExitCode::from(2);
         }
