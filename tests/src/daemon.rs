@@ -49,6 +49,11 @@ impl Daemon {
         daemon
     }
 
+    /// Where its HTTP is: `127.0.0.1:12345`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// All it has said so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")

@@ -15,6 +15,7 @@
 mod bucket;
 mod daemon;
 mod fleet;
+pub mod prometheus;
 mod proxy;
 mod recorded;
 mod run;

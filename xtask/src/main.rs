@@ -1,4 +1,5 @@
-//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | bench | docs`.
+//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | bench | docs |
+//! dashboards`.
 //!
 //! Each command does its own set-up: on a machine with a Rust toolchain and the package
 //! registries, one command runs the main job and one passes the tests. One file per command;
@@ -11,6 +12,7 @@
 mod bench;
 mod chaos;
 mod check;
+mod dashboards;
 mod demo;
 mod docs;
 mod process;
@@ -43,6 +45,7 @@ Commands:
                   Measure what the documents state, with release builds: `bench help` lists the names
   check           Format, lints, licences, advisories, unused dependencies, docs, spelling
   docs            Write docs/CONFIG.md and docs/METRICS.md anew from the code
+  dashboards      Write the Grafana dashboards in deploy/observability anew
   help            Show this text
 
 What is kept: programs in `${XDG_CACHE_HOME:-~/.cache}/ultrasimple-xtask`, linked from
@@ -70,8 +73,9 @@ fn main() -> ExitCode {
         ("bench", args) => Workspace::find().and_then(|ws| bench::run(&ws, args)),
         ("check", []) => Workspace::find().and_then(|ws| check::run(&ws)),
         ("demo", []) => Workspace::find().and_then(|ws| demo::run(&ws)),
+        ("dashboards", []) => Workspace::find().and_then(|ws| dashboards::run(&ws)),
         ("docs", []) => Workspace::find().and_then(|ws| docs::run(&ws)),
-        ("check" | "demo" | "docs", [extra, ..]) => {
+        ("check" | "dashboards" | "demo" | "docs", [extra, ..]) => {
             eprintln!("`cargo xtask {command}` takes no arguments, got {extra:?}\n\n{HELP}");
             return ExitCode::from(2);
         }

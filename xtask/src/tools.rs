@@ -211,6 +211,7 @@ pub(crate) fn need_build_tools() -> Result<()> {
 fn debian_package(command: &str) -> &str {
     match command {
         "etcd" => "etcd-server",
+        // It brings `prometheus` and `promtool`.
         "promtool" => "prometheus",
         "protoc" => "protobuf-compiler",
         same_name => same_name,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -141,6 +142,7 @@ impl Lease {
 pub struct Membership {
     assignments: watch::Receiver<Arc<Assignments>>,
     lease: Lease,
+    unowned: Arc<AtomicU64>,
     halted: watch::Receiver<Option<Halted>>,
     left: watch::Receiver<bool>,
     reports: mpsc::Sender<Report>,
@@ -160,6 +162,11 @@ impl Membership {
     /// Until when they hold.
     pub fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    /// How many shards of this node's volumes nobody had, this node included, when etcd last told.
+    pub fn unowned(&self) -> u64 {
+        self.unowned.load(Ordering::Relaxed)
     }
 
     /// Tells what became of a shard. Waits while a thousand reports wait.
@@ -191,6 +198,7 @@ impl Membership {
 pub struct Controls {
     assignments: watch::Sender<Arc<Assignments>>,
     until: watch::Sender<Duration>,
+    unowned: Arc<AtomicU64>,
     halted: watch::Sender<Option<Halted>>,
     left: watch::Sender<bool>,
     reports: mpsc::Receiver<Report>,
@@ -211,6 +219,11 @@ impl Controls {
     /// Publishes until when the lease may be acted upon (monotonic clock).
     pub fn trust_until(&self, until: Duration) {
         self.until.send_if_modified(|now| std::mem::replace(now, until) != until);
+    }
+
+    /// Publishes how many shards of this node's volumes nobody has.
+    pub fn unowned(&self, shards: u64) {
+        self.unowned.store(shards, Ordering::Relaxed);
     }
 
     /// This node must stop.
@@ -247,8 +260,10 @@ pub fn membership(clock: Arc<dyn Clock>) -> (Membership, Controls) {
     let (leave, left) = watch::channel(false);
     let (sender, reports) = mpsc::channel(REPORTS);
     let lease = Lease { until, clock };
+    let unowned = Arc::new(AtomicU64::new(0));
+    let told = Arc::clone(&unowned);
     (
-        Membership { assignments, lease, halted, left, reports: sender },
-        Controls { assignments: assign, until: trust, halted: halt, left: leave, reports },
+        Membership { assignments, lease, unowned: told, halted, left, reports: sender },
+        Controls { assignments: assign, until: trust, unowned, halted: halt, left: leave, reports },
     )
 }

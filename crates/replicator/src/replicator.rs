@@ -75,6 +75,7 @@ struct Running {
     membership: Membership,
     gained: Arc<Notify>,
     health: Arc<Mutex<Health>>,
+    counters: Arc<Counters>,
 }
 
 impl Running {
@@ -106,6 +107,7 @@ impl Running {
     /// Tells the others, if it is news, whether this node can do its work.
     fn tell(&self, news: Option<bool>) {
         let Some(works) = news else { return };
+        self.counters.works(works);
         if works {
             tracing::info!("This node can do its work again");
         } else {
@@ -226,6 +228,23 @@ impl Replicator {
     /// Until when it may act as a node of its fleet. `None` where it is in none.
     pub fn lease(&self) -> Option<Lease> {
         self.membership().map(|membership| membership.lease().clone())
+    }
+
+    /// How many shards of its volumes nobody had when etcd last told. `None` where it is in no fleet.
+    pub fn unowned_shards(&self) -> Option<u64> {
+        self.membership().map(|membership| membership.unowned())
+    }
+
+    /// How long it will be, as things are, until `-put-budget` lets another upload begin; zero where that may be now.
+    /// `None` where there is no such budget.
+    pub fn budget_wait(&self) -> Option<Duration> {
+        self.options.put_budget?;
+        let Some(budget) = self.budget.get() else { return Some(Duration::ZERO) };
+        // Only uploads keep it up to date.
+        let mut budget = budget.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        budget.meter(self.store.requests().put_class(), self.clock.monotonic());
+        let in_flight = usize::try_from(self.statistics().in_flight).unwrap_or(usize::MAX);
+        Some(budget.ready(in_flight).err().unwrap_or_default())
     }
 
     /// Has somebody told what takes how long. The first one stays.
@@ -381,7 +400,9 @@ impl Replicator {
         };
         let node = Node::spawn(plan).await?;
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(node.clone());
-        Ok(Running { node, halt, membership, gained, health: Arc::default() })
+        let counters = Arc::clone(&self.counters);
+        counters.works(true);
+        Ok(Running { node, halt, membership, gained, health: Arc::default(), counters })
     }
 
     /// Takes the bucket and all shards. Also tells whether the bucket is new.
@@ -423,7 +444,7 @@ impl Replicator {
         running.scans(Duration::ZERO);
         news.tell(&scanned);
         let (databases, changed) = (scanned.databases, scanned.changed);
-        self.counters.scanned(scanned.at, scanned.took, databases, changed);
+        self.counters.scanned(&scanned);
         let problems = scanned.problems.len() as u64;
         Ok(Begun { start, scan: scanned.took, databases, changed, problems })
     }

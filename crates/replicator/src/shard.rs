@@ -154,6 +154,10 @@ pub(crate) struct Glance {
     pub(crate) failing: u64,
     /// How long the oldest change has been waiting.
     pub(crate) exposure: Duration,
+    /// The same of those that are not failing.
+    pub(crate) waiting_exposure: Duration,
+    /// The same of those that are.
+    pub(crate) failing_exposure: Duration,
     /// How long its catalog has lacked something.
     pub(crate) catalog_age: Duration,
     /// Databases that it should have, and that no scan shows (any more): not said to be gone by the catalog.
@@ -381,19 +385,28 @@ impl Shard {
 
     /// The shard at a glance.
     pub(crate) fn glance(&self, now: Duration) -> Glance {
-        let waiting = self.active.values();
-        let oldest = waiting.map(|active| active.since).min();
         let unseen = self.absent.values().filter(|absent| !absent.is_told);
-        // Of these, what failed is known apart: a damaged database need not be waiting.
-        let undamaged = self.active.iter().filter(|(id, _)| self.held.damage(**id).is_none());
-        let (failing, waiting) = undamaged.fold((0, 0), |(failing, waiting), (_, active)| {
-            if active.failing.is_some() { (failing + 1, waiting) } else { (failing, waiting + 1) }
-        });
+        let (mut failing, mut waiting) = (0, 0);
+        let (mut failing_exposure, mut waiting_exposure) = (Duration::ZERO, Duration::ZERO);
+        for (id, active) in &self.active {
+            let exposure = now.saturating_sub(active.since);
+            // Those whose newest backup is damaged are counted apart: they need not be waiting.
+            let is_damaged = self.held.damage(*id).is_some();
+            if is_damaged || active.failing.is_some() {
+                failing += u64::from(!is_damaged);
+                failing_exposure = failing_exposure.max(exposure);
+            } else {
+                waiting += 1;
+                waiting_exposure = waiting_exposure.max(exposure);
+            }
+        }
         Glance {
             pending: self.active.len() as u64,
             waiting,
             failing: failing + self.held.damaged(),
-            exposure: oldest.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+            exposure: waiting_exposure.max(failing_exposure),
+            waiting_exposure,
+            failing_exposure,
             catalog_age: Duration::ZERO,
             unseen: if self.has_observed { unseen.count() as u64 } else { 0 },
             kept: Kept::default(),

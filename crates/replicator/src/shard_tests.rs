@@ -187,6 +187,7 @@ fn a_failure_is_retried_every_cycle_and_keeps_its_exposure() {
         assert_eq!((failing.attempts, failing.since), (attempt, S(11)));
         let glance = shard.glance(S(60));
         assert_eq!((glance.pending, glance.failing, glance.exposure), (1, 1, S(50)));
+        assert_eq!((glance.failing_exposure, glance.waiting_exposure), (S(50), S(0)));
         see(&mut shard, &[], &[], S(20));
     }
     assert_eq!(offered(&mut shard, S(20)), [id]);
@@ -234,7 +235,9 @@ fn the_least_interval_holds_back_but_never_drops() {
     shard.settle(id, stored(1, true), S(0));
     see(&mut shard, &[(id, digest(2))], &[], S(15));
     assert_eq!(shard.offers(S(15), S(60)), []);
-    assert_eq!(shard.glance(S(45)).exposure, S(30));
+    let glance = shard.glance(S(45));
+    assert_eq!((glance.exposure, glance.waiting_exposure), (S(30), S(30)));
+    assert_eq!(glance.failing_exposure, S(0));
     assert_eq!(shard.offers(S(60), S(60)).len(), 1);
 }
 

@@ -1,7 +1,7 @@
 //! What has happened so far, counted.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use ultrasimple_store::RequestCounts;
 use crate::bill::{Meter, ProjectedMonth};
 use crate::keeping::{Keeping, KeepingCounters, Kept};
 use crate::roster::{Roster, ShardCounts};
+use crate::scanner::Scanned;
 use crate::shard::{Failure, Glance};
 use crate::witness::{UploadOutcome, Witness};
 
@@ -25,6 +26,8 @@ pub(crate) struct Counters {
     store_failed: AtomicU64,
     queued: AtomicU64,
     in_flight: AtomicU64,
+    /// This node cannot do its work.
+    is_unwell: AtomicBool,
     last: Mutex<LastCycle>,
     keeping: Arc<KeepingCounters>,
     meter: Mutex<Meter>,
@@ -39,6 +42,7 @@ struct LastCycle {
     databases: u64,
     changed: u64,
     changed_in_all: u64,
+    problems: u64,
     glance: Glance,
     /// When that was (monotonic clock).
     glanced: Duration,
@@ -78,6 +82,11 @@ impl Counters {
         self.in_flight.store(in_flight as u64, Ordering::Relaxed);
     }
 
+    /// Whether this node can do its work.
+    pub(crate) fn works(&self, works: bool) {
+        self.is_unwell.store(!works, Ordering::Relaxed);
+    }
+
     /// From now on these are the shards.
     pub(crate) fn count_shards(&self, roster: &Roster) {
         *self.roster.lock().unwrap_or_else(PoisonError::into_inner) = roster.clone();
@@ -103,11 +112,13 @@ impl Counters {
         }
     }
 
-    pub(crate) fn scanned(&self, at: Timestamp, took: Duration, databases: u64, changed: u64) {
+    pub(crate) fn scanned(&self, scanned: &Scanned) {
+        let Scanned { at, took, databases, changed, ref problems, .. } = *scanned;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.scans += 1;
         last.changed_in_all += changed;
         (last.at, last.took, last.databases, last.changed) = (Some(at), took, databases, changed);
+        last.problems = problems.len() as u64;
         drop(last);
         if let Some(witness) = self.witness.get() {
             witness.scanned(took);
@@ -136,10 +147,13 @@ impl Counters {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Glance { pending, waiting, failing, exposure, catalog_age, kept, .. } = last.glance;
+        let Glance { pending, waiting, failing, catalog_age, kept, .. } = last.glance;
         // What waited then waits still, as far as anybody knows: this goes on when cycles do not.
         let since = now.saturating_sub(last.glanced);
-        let exposure = if pending > 0 { exposure + since } else { Duration::ZERO };
+        let goes_on = |are_any: bool, exposure: Duration| {
+            if are_any { (exposure + since).as_secs_f64() } else { 0.0 }
+        };
+        let Glance { exposure, waiting_exposure, failing_exposure, .. } = last.glance;
         Statistics {
             databases: last.databases,
             scans: last.scans,
@@ -148,7 +162,9 @@ impl Counters {
             pending,
             waiting,
             failing,
-            max_exposure_seconds: exposure.as_secs_f64(),
+            max_exposure_seconds: goes_on(pending > 0, exposure),
+            waiting_exposure_seconds: goes_on(waiting > 0, waiting_exposure),
+            failing_exposure_seconds: goes_on(pending > waiting, failing_exposure),
             uploads_success: self.stored.load(Ordering::Relaxed),
             uploads_failed: failed.values().sum(),
             failed_by_kind: failed,
@@ -160,6 +176,8 @@ impl Counters {
             bytes_uploaded: self.bytes.load(Ordering::Relaxed),
             last_scan: last.at,
             last_scan_seconds: last.took.as_secs_f64(),
+            scan_problems: last.problems,
+            is_unwell: self.is_unwell.load(Ordering::Relaxed),
             kept,
             catalog_age_seconds: catalog_age.as_secs_f64(),
             keeping: self.keeping.snapshot(),
@@ -188,6 +206,10 @@ pub struct Statistics {
     pub failing: u64,
     /// How long the oldest of those changes has been waiting, in seconds.
     pub max_exposure_seconds: f64,
+    /// The same of databases that are not failing.
+    pub waiting_exposure_seconds: f64,
+    /// The same of databases that are.
+    pub failing_exposure_seconds: f64,
     /// Backups stored.
     pub uploads_success: u64,
     /// Attempts that failed.
@@ -210,6 +232,11 @@ pub struct Statistics {
     pub last_scan: Option<Timestamp>,
     /// How long it took, in seconds.
     pub last_scan_seconds: f64,
+    /// Places that it could not look at.
+    pub scan_problems: u64,
+    /// The store has not worked for this node for a while, or its file system hangs or lacks a volume: in a fleet,
+    /// others take over.
+    pub is_unwell: bool,
     /// What the bucket holds, as far as the catalogs say.
     pub kept: Kept,
     /// How long a catalog has lacked something that the bucket has, at most, in seconds.

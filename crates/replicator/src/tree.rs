@@ -407,6 +407,8 @@ impl Tree {
                 waiting: all.waiting + one.waiting,
                 failing: all.failing + one.failing,
                 exposure: all.exposure.max(one.exposure),
+                waiting_exposure: all.waiting_exposure.max(one.waiting_exposure),
+                failing_exposure: all.failing_exposure.max(one.failing_exposure),
                 catalog_age: all.catalog_age.max(one.catalog_age),
                 unseen: all.unseen + one.unseen,
                 kept: all.kept.and(one.kept),

@@ -46,6 +46,8 @@ pub enum When {
     InFleet,
     /// All, from five minutes after the start on.
     Later,
+    /// Those with `-put-budget`.
+    WithBudget,
 }
 
 /// An instrument.
@@ -85,6 +87,7 @@ pub const SECTIONS: &[Section] = &[
             &EXPOSURE_MAX,
             &EXPOSURE,
             &SCAN_TIMESTAMP,
+            &SCAN_PROBLEMS,
             &BACKUPS_FAILED,
             &BUCKET_BAD,
             &UNVERIFIED,
@@ -95,6 +98,7 @@ pub const SECTIONS: &[Section] = &[
         title: "Cycles and uploads",
         instruments: &[
             &CYCLE_DURATION,
+            &CYCLE_INTERVAL,
             &SCAN_DURATION,
             &CHANGES,
             &BACKUPS_STORED,
@@ -117,8 +121,21 @@ pub const SECTIONS: &[Section] = &[
             &COMPARISON,
         ],
     },
-    Section { title: "The bill", instruments: &[&REQUESTS, &MONTH_REQUESTS, &MONTH_COST] },
-    Section { title: "The fleet", instruments: &[&SHARDS, &LEASE_REMAINING, &FENCES] },
+    Section {
+        title: "The bill",
+        instruments: &[&REQUESTS, &MONTH_REQUESTS, &MONTH_COST, &BUDGET_REQUESTS, &BUDGET_WAIT],
+    },
+    Section {
+        title: "The fleet",
+        instruments: &[
+            &SHARDS,
+            &SHARDS_UNOWNED,
+            &NODE_UNWELL,
+            &LEASE_REMAINING,
+            &LEASE_TTL,
+            &FENCES,
+        ],
+    },
     Section {
         title: "The process",
         instruments: &[&BUILD, &UPTIME, &MEMORY, &CPU_TIME, &OPEN_FILES, &MOST_FILES],

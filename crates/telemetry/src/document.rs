@@ -68,6 +68,7 @@ fn entry(page: &mut String, instrument: &Instrument) {
     match when {
         When::Always => {}
         When::InFleet => page.push_str("\nOnly of nodes with `-etcd`.\n"),
+        When::WithBudget => page.push_str("\nOnly of nodes with `-put-budget`.\n"),
         When::Later => page.push_str("\nFrom five minutes after the start on.\n"),
     }
 }

@@ -67,6 +67,17 @@ impl Samples {
         }
     }
 
+    /// Numbers that need not be whole, split by the instrument's label.
+    pub fn reals(
+        &mut self,
+        instrument: &'static Instrument,
+        numbers: impl IntoIterator<Item = (&'static str, f64)>,
+    ) {
+        for (word, number) in numbers {
+            self.push(instrument, Some(word), Value::Number(number));
+        }
+    }
+
     /// Counts by words of which not all may be known: there is a number for each word of the label, and what it has no
     /// word for counts as [`OTHER`].
     pub fn counts_by_word<'a>(

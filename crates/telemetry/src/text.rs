@@ -117,7 +117,7 @@ fn escape(words: &str) -> String {
 mod tests {
     use super::*;
     use crate::Histogram;
-    use crate::catalogue::{BACKUPS_SENT, EXPOSURE_MAX, SHARDS};
+    use crate::catalogue::{BACKUPS_SENT, CATALOG_AGE, SHARDS};
     use std::time::Duration;
 
     static WAITS: Instrument = Instrument {
@@ -133,7 +133,7 @@ mod tests {
     fn some() -> Samples {
         let mut samples = Samples::default();
         samples.count(&BACKUPS_SENT, 12_345_678_901);
-        samples.real(&EXPOSURE_MAX, 0.25);
+        samples.real(&CATALOG_AGE, 0.25);
         samples.counts(&SHARDS, [("owned", 2), ("releasing", 0)]);
         let waits = Histogram::new(&WAITS);
         waits.record(None, Duration::from_secs(2));
@@ -150,8 +150,8 @@ mod tests {
             [
                 "# TYPE ultrasimple_backups_sent_bytes_total counter",
                 "ultrasimple_backups_sent_bytes_total 12345678901",
-                "# TYPE ultrasimple_exposure_max_seconds gauge",
-                "ultrasimple_exposure_max_seconds 0.25",
+                "# TYPE ultrasimple_catalog_age_seconds gauge",
+                "ultrasimple_catalog_age_seconds 0.25",
                 "# TYPE ultrasimple_shards gauge",
                 "ultrasimple_shards{phase=\"owned\"} 2",
                 "ultrasimple_shards{phase=\"releasing\"} 0",

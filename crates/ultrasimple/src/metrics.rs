@@ -60,9 +60,19 @@ pub(crate) struct Figures<'a> {
     pub(crate) statistics: Statistics,
     pub(crate) distributions: &'a Distributions,
     /// Of a node of a fleet.
-    pub(crate) lease: Option<Lease>,
+    pub(crate) fleet: Option<FleetFigures>,
+    /// How many requests a month, and how long until the next upload may begin.
+    pub(crate) budget: Option<(u64, Duration)>,
+    pub(crate) interval: Duration,
     pub(crate) now: Timestamp,
     pub(crate) uptime: Duration,
+}
+
+/// What only a node of a fleet has.
+pub(crate) struct FleetFigures {
+    pub(crate) lease: Lease,
+    pub(crate) lease_ttl: Duration,
+    pub(crate) unowned_shards: u64,
 }
 
 impl Figures<'_> {
@@ -86,8 +96,12 @@ impl Figures<'_> {
         let clean = now.databases.saturating_sub(now.failing + now.waiting);
         let states = [("clean", clean), ("pending", now.waiting), ("failing", now.failing)];
         samples.counts(&c::DATABASES, states);
-        samples.real(&c::EXPOSURE_MAX, now.max_exposure_seconds);
+        let exposures =
+            [("pending", now.waiting_exposure_seconds), ("failing", now.failing_exposure_seconds)];
+        samples.reals(&c::EXPOSURE_MAX, exposures);
         samples.real(&c::SCAN_TIMESTAMP, now.last_scan.map_or(0.0, seconds));
+        samples.count(&c::SCAN_PROBLEMS, now.scan_problems);
+        samples.real(&c::CYCLE_INTERVAL, self.interval.as_secs_f64());
         let failed = now.failed_by_kind.iter().map(|(kind, count)| (*kind, *count));
         samples.counts_by_word(&c::BACKUPS_FAILED, failed);
         samples.count(&c::CHANGES, now.changed);
@@ -139,14 +153,21 @@ impl Figures<'_> {
             samples.counts(&c::MONTH_REQUESTS, [("put", put_class), ("get", get_class)]);
             samples.real(&c::MONTH_COST, dollars);
         }
+        if let Some((requests, wait)) = self.budget {
+            samples.count(&c::BUDGET_REQUESTS, requests);
+            samples.real(&c::BUDGET_WAIT, wait.as_secs_f64());
+        }
     }
 
     fn of_fleet(&self, samples: &mut Samples) {
         let ShardCounts { starting, owned, releasing } = self.statistics.shards;
         let phases = [("starting", starting), ("owned", owned), ("releasing", releasing)];
         samples.counts(&c::SHARDS, phases);
-        if let Some(lease) = &self.lease {
+        if let Some(FleetFigures { lease, lease_ttl, unowned_shards }) = &self.fleet {
+            samples.count(&c::SHARDS_UNOWNED, *unowned_shards);
+            samples.count(&c::NODE_UNWELL, u64::from(self.statistics.is_unwell));
             samples.real(&c::LEASE_REMAINING, lease.remaining().as_secs_f64());
+            samples.real(&c::LEASE_TTL, lease_ttl.as_secs_f64());
         }
         samples.count(&c::FENCES, self.statistics.fences);
     }

@@ -37,6 +37,9 @@ impl Clock for Later {
     }
 }
 
+/// Requests a month.
+const BUDGET: u64 = 100_000;
+
 /// What a node tells after one cycle over a good and a bad database.
 async fn scenario(is_in_fleet: bool, later: Duration) -> Samples {
     let folder = tempfile::tempdir().unwrap();
@@ -48,16 +51,20 @@ async fn scenario(is_in_fleet: bool, later: Duration) -> Samples {
     database.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
     drop(database);
     std::fs::write(path("data/b.db"), "not a database, but long enough").unwrap();
+    std::fs::create_dir(path("more")).unwrap();
+    std::os::unix::fs::symlink("nowhere", path("more/c")).unwrap();
     let store = DirectoryStore::open(&path("bucket"), true).await.unwrap();
     let store = Arc::new(CountedStore::new(store, Arc::default()));
     let clock = Arc::new(Later::default());
     let distributions = Arc::new(Distributions::default());
     let replicator = ReplicatorBuilder::default()
         .pattern(path("data/*").to_str().unwrap())
+        .pattern(path("more/*/sub/*.db").to_str().unwrap())
         .store(store as Arc<dyn Store>)
         .clock(Arc::clone(&clock) as Arc<dyn Clock>)
         .scratch(path("scratch"))
         .shards(4)
+        .put_budget(is_in_fleet.then_some(BUDGET))
         .build()
         .unwrap()
         .watched_by(Arc::clone(&distributions) as Arc<dyn Witness>);
@@ -66,11 +73,17 @@ async fn scenario(is_in_fleet: bool, later: Duration) -> Samples {
     let (membership, controls) =
         ultrasimple_cluster::membership::membership(Arc::clone(&clock) as Arc<dyn Clock>);
     controls.trust_until(clock.monotonic() + later + Duration::from_secs(8));
+    controls.unowned(3);
     if is_in_fleet {
         replicator.join(membership.clone());
     }
     clock.0.fetch_add(later.as_secs(), Ordering::Relaxed);
-    let raw = RawSettings::from_variables([("ULTRASIMPLE_BUCKET".into(), "backups".into())]);
+    let mut words = vec![("ULTRASIMPLE_BUCKET".into(), "backups".into())];
+    if is_in_fleet {
+        words.push(("ULTRASIMPLE_ETCD".into(), "http://127.0.0.1:2379".into()));
+        words.push(("ULTRASIMPLE_PUT_BUDGET".into(), BUDGET.to_string().into()));
+    }
+    let raw = RawSettings::from_variables(words);
     let settings = Settings::check(&raw, &load::context().unwrap()).unwrap();
     let bucket = "backups".to_owned();
     let observed = Observed::new(&settings, bucket, Arc::new(replicator), clock, distributions);
@@ -89,7 +102,7 @@ fn catalogued(told_by: &[When]) -> BTreeSet<&'static str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_is_catalogued_is_told_and_nothing_else() {
     let samples = scenario(true, Duration::from_mins(6)).await;
-    let all = catalogued(&[When::Always, When::InFleet, When::Later]);
+    let all = catalogued(&[When::Always, When::InFleet, When::Later, When::WithBudget]);
     assert_eq!(names(&samples), all);
     let alone = scenario(false, Duration::ZERO).await;
     assert_eq!(names(&alone), catalogued(&[When::Always]));
@@ -124,6 +137,14 @@ async fn the_numbers_are_those_of_what_happened() {
         "ultrasimple_scan_duration_seconds_count 1",
         "ultrasimple_cycle_duration_seconds_count 1",
         "ultrasimple_fences_total 0",
+        "ultrasimple_shards_unowned 3",
+        "ultrasimple_node_unwell 0",
+        "ultrasimple_lease_ttl_seconds 10",
+        "ultrasimple_cycle_interval_seconds 15",
+        "ultrasimple_scan_problems 1",
+        "ultrasimple_budget_requests 100000",
+        "ultrasimple_budget_wait_seconds 0",
+        "ultrasimple_exposure_max_seconds{state=\"pending\"} 0",
     ] {
         assert!(text.lines().any(|told| told == line), "no {line} in:\n{text}");
     }
@@ -132,7 +153,11 @@ async fn the_numbers_are_those_of_what_happened() {
         let Some(Value::Number(number)) = value else { panic!("{name}: {value:?}") };
         *number
     };
-    assert!((360.0..400.0).contains(&number("ultrasimple.exposure.max")), "the bad one's");
+    let exposures: Vec<_> = samples.of("ultrasimple.exposure.max").collect();
+    let Some(Value::Number(exposure)) = exposures.last().map(|sample| &sample.value) else {
+        panic!("{exposures:?}")
+    };
+    assert!((360.0..400.0).contains(exposure), "the bad one's");
     assert!((0.0..=8.0).contains(&number("ultrasimple.lease.remaining")));
     assert!(number("ultrasimple.scan.timestamp") > 1.7e9 && number("ultrasimple.month.cost") > 0.0);
     assert!(number("ultrasimple.backups.sent") > 100.0);

@@ -13,7 +13,7 @@ use ultrasimple_telemetry::text::{self, Format};
 use ultrasimple_telemetry::{Exporter, Otlp, OtlpError, Samples, Service, Source};
 
 use crate::http::Told;
-use crate::metrics::{Distributions, Figures};
+use crate::metrics::{Distributions, Figures, FleetFigures};
 
 /// How long the actors may take to answer. Whoever asks waits a little longer.
 const ANSWER: Duration = Duration::from_millis(1_500);
@@ -26,6 +26,8 @@ pub(crate) struct Observed {
     bucket: String,
     replicator: Arc<Replicator>,
     interval: Duration,
+    lease_ttl: Option<Duration>,
+    put_budget: Option<u64>,
     clock: Arc<dyn Clock>,
     /// How long things took.
     distributions: Arc<Distributions>,
@@ -61,7 +63,19 @@ impl Observed {
     ) -> Self {
         let (since, interval) = (clock.monotonic(), settings.scan.interval);
         let node = settings.node.node.clone();
-        Self { node, bucket, replicator, interval, clock, distributions, since }
+        let lease_ttl = settings.fleet.as_ref().map(|fleet| fleet.lease_ttl);
+        let put_budget = settings.upload.put_budget;
+        Self {
+            node,
+            bucket,
+            replicator,
+            interval,
+            lease_ttl,
+            put_budget,
+            clock,
+            distributions,
+            since,
+        }
     }
 
     /// Begins to push its numbers to a collector.
@@ -139,10 +153,19 @@ impl Told for Observed {
 
 impl Source for Observed {
     fn samples(&self) -> Samples {
+        let replicator = &self.replicator;
+        let in_fleet = replicator.lease().zip(self.lease_ttl).zip(replicator.unowned_shards());
+        let fleet = in_fleet.map(|((lease, lease_ttl), unowned_shards)| FleetFigures {
+            lease,
+            lease_ttl,
+            unowned_shards,
+        });
         let figures = Figures {
-            statistics: self.replicator.statistics(),
+            statistics: replicator.statistics(),
             distributions: &self.distributions,
-            lease: self.replicator.lease(),
+            fleet,
+            budget: self.put_budget.zip(replicator.budget_wait()),
+            interval: self.interval,
             now: self.clock.now(),
             uptime: self.clock.monotonic().saturating_sub(self.since),
         };

@@ -172,6 +172,7 @@ impl Driver {
             return;
         }
         self.unpublished = 0;
+        self.controls.unowned(self.machine.unowned());
         if *self.machine.assignments() != self.published {
             self.published.clone_from(self.machine.assignments());
             self.controls.assign(self.published.clone());

@@ -299,6 +299,20 @@ impl Ownership {
         held.map_or(Duration::ZERO, lease::Held::trusted_until)
     }
 
+    /// How many shards of the volumes that this node mounts have no claim in etcd, as far as it was told. None before
+    /// it was told anything.
+    pub fn unowned(&self) -> u64 {
+        if self.seen.revision == Revision::default() {
+            return 0;
+        }
+        let claimed = |volume: &VolumeName| {
+            let of_volume = self.seen.view.claims.keys().filter(|shard| shard.volume == *volume);
+            of_volume.count() as u64
+        };
+        let all = u64::from(self.options.shards);
+        self.volumes.iter().map(|volume| all.saturating_sub(claimed(volume))).sum()
+    }
+
     /// Whether etcd has the node's key, bound to the node's lease.
     pub fn is_registered(&self) -> bool {
         let shown = self.seen.view.nodes.get(&self.options.node);

@@ -35,6 +35,8 @@ async fn the_put_budget_is_spent_by_all_requests_and_once_only() {
     let uploads = || session.replicator.statistics().uploads_success;
     let first = uploads();
     assert!(first > 0 && first <= 20 - before, "{first} after {before}");
+    let wait = session.replicator.budget_wait().unwrap();
+    assert!(wait > Duration::from_mins(1) && wait < Duration::from_hours(3), "{wait:?}");
     // Actors that are made anew have no more to spend.
     what_the_budget_allows(&session).await;
     assert!(uploads() <= 20 - before, "{} after {before}", uploads());
@@ -47,6 +49,8 @@ async fn the_put_budget_is_spent_by_all_requests_and_once_only() {
         assert!(uploads() <= first + 20 * day, "{} after {first}", uploads());
     }
     assert!(uploads() > first);
+    world.clock.advance(Duration::from_hours(12));
+    assert_eq!(session.replicator.budget_wait(), Some(Duration::ZERO), "without an upload");
     session.stop().await;
     // The next start gives less than one.
     let session = Session::start(builder().build().unwrap()).await;

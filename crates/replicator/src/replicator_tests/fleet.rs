@@ -382,6 +382,7 @@ async fn a_node_that_sees_nothing_of_what_was_handed_over_says_so_until_it_does(
     second.own(0..4, grant(SECOND, Some(FIRST))).await;
     second.cycle().await;
     assert_eq!(second.controls.next_report().await, Some(Report::Fit { is_fit: false }));
+    assert!(second.session.replicator.statistics().is_unwell);
     // Others have taken over: it cannot know any more what should be there.
     second.lose(0..4).await;
     second.cycle().await;
@@ -390,6 +391,7 @@ async fn a_node_that_sees_nothing_of_what_was_handed_over_says_so_until_it_does(
     std::fs::rename(world.folder.path().join("elsewhere"), world.data("")).unwrap();
     second.cycle().await;
     assert_eq!(second.controls.next_report().await, Some(Report::Fit { is_fit: true }));
+    assert!(!second.session.replicator.statistics().is_unwell);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,9 +91,10 @@ pub static EXPOSURE_MAX: Instrument = gauge(
     "ultrasimple.exposure.max",
     "ultrasimple_exposure_max_seconds",
     "s",
-    "How long the oldest change that the bucket does not have has been waiting; 0 when there is none. Goes on when \
-     cycles do not.",
-);
+    "How long the oldest change that the bucket does not have has been waiting, of databases that are failing and of \
+     those that are not; 0 when there is none. Goes on when cycles do not.",
+)
+.by("state", &["pending", "failing"]);
 pub static EXPOSURE: Instrument = histogram(
     "ultrasimple.exposure",
     "ultrasimple_exposure_seconds",
@@ -105,6 +106,13 @@ pub static SCAN_TIMESTAMP: Instrument = gauge(
     "ultrasimple_scan_timestamp_seconds",
     "s",
     "When the last scan that was finished began, in seconds since 1970; 0 before the first one.",
+);
+pub static SCAN_PROBLEMS: Instrument = gauge(
+    "ultrasimple.scan.problems",
+    "ultrasimple_scan_problems",
+    "{place}",
+    "Directories that the last scan could not look at, and what looks like a lost mount: what is there is not backed \
+     up.",
 );
 pub static BACKUPS_FAILED: Instrument = counter(
     "ultrasimple.backups.failed",
@@ -139,6 +147,12 @@ pub static CYCLE_DURATION: Instrument = histogram(
     "ultrasimple_cycle_duration_seconds",
     &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0],
     "How long a cycle took: from its beginning until all that it found was stored, or the next cycle was due.",
+);
+pub static CYCLE_INTERVAL: Instrument = gauge(
+    "ultrasimple.cycle.interval",
+    "ultrasimple_cycle_interval_seconds",
+    "s",
+    "After so long the next cycle is due: `-interval`.",
 );
 pub static SCAN_DURATION: Instrument = histogram(
     "ultrasimple.scan.duration",
@@ -266,6 +280,20 @@ pub static MONTH_COST: Instrument = gauge(
     "What these requests cost in US dollars: AWS, S3 Standard, us-east-1. Storage is not in it.",
 )
 .when(When::Later);
+pub static BUDGET_REQUESTS: Instrument = gauge(
+    "ultrasimple.budget.requests",
+    "ultrasimple_budget_requests",
+    "{request}",
+    "Requests that cost what a PUT costs and that this node may send in any 30 days: `-put-budget`.",
+)
+.when(When::WithBudget);
+pub static BUDGET_WAIT: Instrument = gauge(
+    "ultrasimple.budget.wait",
+    "ultrasimple_budget_wait_seconds",
+    "s",
+    "How long until the budget lets another upload begin; 0 when it does now.",
+)
+.when(When::WithBudget);
 
 // The fleet
 
@@ -276,11 +304,35 @@ pub static SHARDS: Instrument = gauge(
     "Shards of this node. `starting`: their catalogs are being read. `releasing`: they are being given back.",
 )
 .by("phase", &["starting", "owned", "releasing"]);
+pub static SHARDS_UNOWNED: Instrument = gauge(
+    "ultrasimple.shards.unowned",
+    "ultrasimple_shards_unowned",
+    "{shard}",
+    "Shards of the volumes that this node mounts that no node has, as far as etcd has told this one: what is in them \
+     is not backed up. All nodes of a volume tell the same: take the maximum, not the sum.",
+)
+.when(When::InFleet);
+pub static NODE_UNWELL: Instrument = gauge(
+    "ultrasimple.node.unwell",
+    "ultrasimple_node_unwell",
+    "{node}",
+    "1 while this node cannot do its work: the store has not worked for it for half a minute, its file system hangs, \
+     or a volume looks as if it were not mounted. Others take its shards over.",
+)
+.when(When::InFleet);
 pub static LEASE_REMAINING: Instrument = gauge(
     "ultrasimple.lease.remaining",
     "ultrasimple_lease_remaining_seconds",
     "s",
     "How much longer this node may act on its lease in etcd; 0 when it may not.",
+)
+.when(When::InFleet);
+pub static LEASE_TTL: Instrument = gauge(
+    "ultrasimple.lease.ttl",
+    "ultrasimple_lease_ttl_seconds",
+    "s",
+    "How long the lease lasts in etcd: `-lease-ttl`. It is kept alive four times as often, and acted upon for four \
+     fifths of that.",
 )
 .when(When::InFleet);
 pub static FENCES: Instrument = counter(

@@ -26,8 +26,10 @@ fn claims_wait_until_the_membership_has_settled() {
     let second = world.join(|_| {});
     world.run(TTL / 10 - Duration::from_millis(1));
     assert_eq!(claims(&world, 0).len() + claims(&world, second).len(), 0);
+    assert_eq!(world.nodes[0].machine.unowned(), 8);
     world.run(Duration::from_millis(1));
     world.assert_settled();
+    assert_eq!([0, second].map(|n| world.nodes[n].machine.unowned()), [0, 0]);
     assert!(!world.owned(0).is_empty() && !world.owned(second).is_empty());
 }
 
