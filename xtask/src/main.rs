@@ -1,4 +1,4 @@
-//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | metrics`.
+//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | compose | metrics`.
 //!
 //! Each command does its own set-up: on a machine with a Rust toolchain and the package
 //! registries, one command runs the main job and one passes the tests. One file per command;
@@ -10,7 +10,10 @@
 
 mod chaos;
 mod check;
+mod compose;
 mod demo;
+mod images;
+mod interrupt;
 mod metrics;
 mod process;
 mod sim;
@@ -38,6 +41,8 @@ Commands:
   chaos [--minutes M] [--seed S] [--nodes N]
                   A fleet of real daemons, etcd and an S3 server on bad days: processes are
                   killed and paused, networks cut, servers fail. Was anything lost?
+  compose         The fleet of deploy/compose in containers: is one killed or cut off, do the shards move,
+                  and is all restored? Needs a Docker engine
   check           Format, lints, licences, advisories, unused dependencies, docs, spelling
   metrics         Write docs/METRICS.md anew from the catalogue of instruments
   help            Show this text
@@ -66,8 +71,9 @@ fn main() -> ExitCode {
         ("chaos", args) => Workspace::find().and_then(|ws| chaos::run(&ws, args)),
         ("check", []) => Workspace::find().and_then(|ws| check::run(&ws)),
         ("demo", []) => Workspace::find().and_then(|ws| demo::run(&ws)),
+        ("compose", []) => Workspace::find().and_then(|ws| compose::run(&ws)),
         ("metrics", []) => Workspace::find().and_then(|ws| metrics::run(&ws)),
-        ("check" | "demo" | "metrics", [extra, ..]) => {
+        ("check" | "compose" | "demo" | "metrics", [extra, ..]) => {
             eprintln!("`cargo xtask {command}` takes no arguments, got {extra:?}\n\n{HELP}");
             return ExitCode::from(2);
         }
