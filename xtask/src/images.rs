@@ -30,6 +30,9 @@ const SERVERS: &str = "ultrasimple-local/servers:1";
 const STORE: &str = "ultrasimple-local/store:1";
 const SERVER_PACKAGES: &str =
     "ca-certificates,etcd-client,etcd-server,libpython3-stdlib,prometheus,python3-minimal,wget";
+/// Debian as an administrator has it, almost.
+const DEBIAN: &str = "ultrasimple-local/debian:1";
+const DEBIAN_PACKAGES: &str = "ca-certificates,libpython3-stdlib,python3-minimal,systemd";
 /// A registry that is not there says so soon, or never.
 const PULLS_WITHIN: Duration = Duration::from_mins(2);
 /// The programs in the daemon's image.
@@ -72,6 +75,18 @@ impl Images {
         let all = [ours, ("S3_IMAGE", STORE.to_owned())].into_iter().chain(servers);
         Ok(Self(all.collect()))
     }
+}
+
+/// The image of the daemon with the debug builds of here, which run where this host's own programs do.
+pub(crate) fn of_programs(workspace: &Workspace) -> Result<&'static str> {
+    Maker::new(workspace)?.programs()?;
+    Ok(PROGRAMS)
+}
+
+/// Debian with systemd's own tools, for trying out the package.
+pub(crate) fn of_debian(workspace: &Workspace) -> Result<&'static str> {
+    Maker::new(workspace)?.debian(DEBIAN, "minbase", DEBIAN_PACKAGES)?;
+    Ok(DEBIAN)
 }
 
 /// Makes images without a registry.
@@ -145,9 +160,6 @@ impl<'a> Maker<'a> {
         let archive = self.folder.join("packages.tar");
         let mut make = Command::new("mmdebstrap");
         make.arg(format!("--variant={variant}")).arg(format!("--include={packages}"));
-        for folder in ["doc", "locale", "man"] {
-            make.arg(format!("--dpkgopt=path-exclude=/usr/share/{folder}/*"));
-        }
         output(make.arg(&self.suite).arg(&archive))?;
         output(docker(["import"]).arg(&archive).arg(image))?;
         fs::remove_file(&archive).with_context(|| format!("remove {}", archive.display()))

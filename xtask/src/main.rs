@@ -1,4 +1,4 @@
-//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | compose | metrics`.
+//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | compose | deb | metrics`.
 //!
 //! Each command does its own set-up: on a machine with a Rust toolchain and the package
 //! registries, one command runs the main job and one passes the tests. One file per command;
@@ -11,6 +11,7 @@
 mod chaos;
 mod check;
 mod compose;
+mod deb;
 mod demo;
 mod images;
 mod interrupt;
@@ -38,11 +39,14 @@ Commands:
   sim [--seeds N] [--from S] [--seed S]
                   Simulate fleets in virtual time and check the rules after each step: 20,000 seeds,
                   or one, told in full
-  chaos [--minutes M] [--seed S] [--nodes N]
+  chaos [--minutes M] [--seed S] [--nodes N] [--containers]
                   A fleet of real daemons, etcd and an S3 server on bad days: processes are
                   killed and paused, networks cut, servers fail. Was anything lost?
+                  With --containers each daemon is in one, as on a host of its own
   compose         The fleet of deploy/compose in containers: is one killed or cut off, do the shards move,
                   and is all restored? Needs a Docker engine
+  deb [--try]     The Debian package; --try installs, uses and purges it
+                  in a container
   check           Format, lints, licences, advisories, unused dependencies, docs, spelling
   metrics         Write docs/METRICS.md anew from the catalogue of instruments
   help            Show this text
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         ("test", args) => Workspace::find().and_then(|ws| test::run(&ws, args)),
         ("sim", args) => Workspace::find().and_then(|ws| sim::run(&ws, args)),
         ("chaos", args) => Workspace::find().and_then(|ws| chaos::run(&ws, args)),
+        ("deb", args) => Workspace::find().and_then(|ws| deb::run(&ws, args)),
         ("check", []) => Workspace::find().and_then(|ws| check::run(&ws)),
         ("demo", []) => Workspace::find().and_then(|ws| demo::run(&ws)),
         ("compose", []) => Workspace::find().and_then(|ws| compose::run(&ws)),
