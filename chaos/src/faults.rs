@@ -55,6 +55,9 @@ pub(crate) async fn begin(stage: &mut Stage, fault: Fault) -> Result<Begun> {
             let node = stage.node(node)?;
             set_etcd(node, mode(way));
             node.store.set(mode(way));
+            if way == Way::Both {
+                node.connect(false);
+            }
         }
         Fault::EtcdSlow { node, millis } => {
             set_etcd(stage.node(node)?, Mode::Delay(Duration::from_millis(millis)));
@@ -132,6 +135,7 @@ pub(crate) async fn end(stage: &mut Stage, fault: Fault, begun: Begun) -> Result
             let node = stage.node(node)?;
             set_etcd(node, Mode::Pass);
             node.store.set(Mode::Pass);
+            node.connect(true);
         }
         (
             Fault::StoreErrors { node, .. }

@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! main ── run ── stage ──── node (daemon, links, proxies)      schedule (pure)   faults (carry it out)
+//!             │            └─ place (this host, or containers)
 //!             ├─ tenants   (writers, ledger)
 //!             ├─ versions  (what the recorder saw)             check   (pure)
 //!             ├─ watcher   (who owns what)                     report
@@ -19,6 +20,7 @@ mod check;
 mod faults;
 mod node;
 mod operator;
+mod place;
 mod random;
 mod report;
 mod restore;
@@ -50,6 +52,9 @@ struct Args {
     /// How many nodes.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=7))]
     nodes: u8,
+    /// Runs each daemon in a container of this image, as on a host of its own.
+    #[arg(long)]
+    image: Option<String>,
     /// Takes the fence of conditional writes down: what is broken then has to be found.
     #[arg(long)]
     unfenced: bool,
@@ -90,12 +95,14 @@ fn chaos(args: &Args) -> Result<bool> {
         lasts: Duration::try_from_secs_f64(args.minutes * 60.0).context("--minutes")?,
         daemon: args.programs.join("ultrasimple"),
         ctl: args.programs.join("ultrasimple-ctl"),
+        image: args.image.clone(),
         unfenced: args.unfenced,
         folder: folder.clone(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(run::run(order));
-    let again = format!("the same faults again: cargo xtask chaos --seed {seed}");
+    let containers = if args.image.is_some() { " --containers" } else { "" };
+    let again = format!("the same faults again: cargo xtask chaos{containers} --seed {seed}");
     let report = outcome.inspect_err(|_| {
         eprintln!("chaos: logs are in {}; {again}", folder.display());
     })?;

@@ -5,7 +5,7 @@
 //!        └─▶ link ──▶ answers ──▶ recorder ──▶ SeaweedFS
 //! ```
 //!
-//! Owns the daemon's life: it is started again when it ends by itself, as a supervisor of services would.
+//! Owns the daemon's life, wherever that is (`place`): it is started again when it ends by itself, as a supervisor of services would.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,9 +16,11 @@ use ultrasimple_core::{Clock as _, SystemClock};
 use ultrasimple_testkit::fault_proxy::{Fault as Answer, FaultProxy};
 use ultrasimple_testkit::link::Link;
 use ultrasimple_testkit::mount::Mount;
-use ultrasimple_testkit::process::{ServerProcess, free_ports};
+use ultrasimple_testkit::process::free_ports;
 use ultrasimple_testkit::seaweed::ADMIN;
 use ultrasimple_testkit::turned_clock::TurnedClock;
+
+use crate::place::{Body, Place, Start};
 
 /// How long a daemon may take to end in order, whatever is broken.
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
@@ -32,6 +34,7 @@ const SCRATCH_BYTES: u64 = 4 << 20;
 pub(crate) struct Common {
     /// The daemon's program.
     pub(crate) program: PathBuf,
+    pub(crate) place: Place,
     /// The folder of the run.
     pub(crate) folder: PathBuf,
     pub(crate) bucket: String,
@@ -44,13 +47,20 @@ pub(crate) struct Common {
     pub(crate) unfenced: bool,
 }
 
+impl Common {
+    /// A node's own folder.
+    fn own(&self, node: &str) -> PathBuf {
+        self.folder.join(node)
+    }
+}
+
 /// One node.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) name: String,
     common: Common,
     pub(crate) http: u16,
-    process: Option<ServerProcess>,
+    process: Option<Body>,
     pub(crate) paused: bool,
     /// It should run: when it does not, it has ended by itself.
     wanted: bool,
@@ -84,15 +94,15 @@ impl Node {
         let name = format!("n{number}");
         let mut etcd = Vec::new();
         for port in etcd_ports {
-            etcd.push(Link::start(*port).await?);
+            etcd.push(Link::start_at(common.place.address(), *port).await?);
         }
         let mut answers = FaultProxy::start(recorder).await?;
         if common.unfenced {
             answers.set(Answer::HideRefusals).await?;
         }
-        let store = Link::start(answers.port()).await?;
+        let store = Link::start_at(common.place.address(), answers.port()).await?;
         let [http] = free_ports();
-        let own = common.folder.join(&name);
+        let own = common.own(&name);
         let scratch = own.join("scratch");
         std::fs::create_dir_all(&scratch).with_context(|| format!("create {}", own.display()))?;
         let clock = TurnedClock::new(&own).inspect_err(|error| eprintln!("no clock: {error:#}"));
@@ -147,11 +157,10 @@ impl Node {
             format!("{}ms", interval.as_millis()),
             "-shards".to_owned(),
             shards.to_string(),
-            "-http".to_owned(),
-            format!("127.0.0.1:{}", self.http),
             "-capacity".to_owned(),
             format!("{}", f64::from(self.capacity_percent) / 100.0),
         ]);
+        command.args(self.common.place.http(self.http));
         command.args(["-drain-timeout", "5s"]).args(unfenced.then_some("-allow-unfenced"));
         match &self.clock {
             Some(clock) => clock.command(command),
@@ -168,7 +177,14 @@ impl Node {
     pub(crate) fn start(&mut self) -> Result<()> {
         (self.wanted, self.paused, self.down_since) = (true, false, None);
         self.starts += 1;
-        self.process = Some(ServerProcess::spawn(self.command(), &self.log())?);
+        let start = Start {
+            name: format!("{}-{}", self.name, self.starts),
+            log: self.log(),
+            http: self.http,
+            data: self.common.folder.join("data"),
+            own: self.common.own(&self.name),
+        };
+        self.process = Some(self.common.place.start(self.command(), &start)?);
         Ok(())
     }
 
@@ -182,7 +198,7 @@ impl Node {
     pub(crate) fn leave(&mut self) {
         self.wanted = false;
         self.resume();
-        if let Some(process) = &self.process {
+        if let Some(process) = &mut self.process {
             // It has ended already.
             let _ = process.terminate();
             self.leaving_since = Some(SystemClock.monotonic());
@@ -214,6 +230,14 @@ impl Node {
         if let Some(process) = &self.process {
             // It has ended already.
             let _ = process.resume();
+        }
+    }
+
+    /// Takes its network away, or gives it back, where it has one of its own.
+    pub(crate) fn connect(&self, connect: bool) {
+        if let Some(process) = &self.process {
+            // It has ended already, or another one came in its place that is connected as it should be.
+            let _ = process.connect(connect);
         }
     }
 

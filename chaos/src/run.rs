@@ -15,6 +15,7 @@ use crate::check::{self, Known, Listing, Violation};
 use crate::faults::{self, Begun};
 use crate::node::{Common, Node};
 use crate::operator::Operator;
+use crate::place::Place;
 use crate::report::Report;
 use crate::restore::{rebuild_catalogs, restore_all};
 use crate::schedule::{Terms, schedule};
@@ -47,6 +48,8 @@ pub(crate) struct Order {
     pub(crate) lasts: Duration,
     pub(crate) daemon: PathBuf,
     pub(crate) ctl: PathBuf,
+    /// Of the containers that the daemons run in. `None`: on this host.
+    pub(crate) image: Option<String>,
     /// Without the fence of conditional writes: to see that the checks notice.
     pub(crate) unfenced: bool,
     /// An empty folder for all that the run leaves.
@@ -73,6 +76,7 @@ pub(crate) async fn run(order: Order) -> Result<Report> {
     say("starting etcd, the S3 server and the writers");
     let common = Common {
         program: order.daemon.clone(),
+        place: Place::new(order.image.as_deref())?,
         folder: order.folder.clone(),
         bucket: BUCKET.to_owned(),
         lease: LEASE,
@@ -179,6 +183,7 @@ impl Run {
         for node in &mut self.stage.nodes {
             node.store.set(link::Mode::Pass);
             node.etcd.iter().for_each(|link| link.set(link::Mode::Pass));
+            node.connect(true);
             let always = node.always();
             node.answers.set(always).await?;
             node.answers.release();

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::images;
 use crate::process;
 use crate::test::Environment;
 use crate::tools::{Tools, need_build_tools, need_commands};
@@ -13,8 +14,16 @@ use crate::workspace::Workspace;
 /// The programs that a run starts. In a debug build: it checks more of itself.
 const PROGRAMS: [&str; 3] = ["ultrasimple", "ultrasimple-ctl", "ultrasimple-chaos"];
 
-/// Runs it with these arguments of its own.
+/// Ours: each daemon runs in a container, as on a host of its own.
+const CONTAINERS: &str = "--containers";
+
+/// Runs it with these arguments of its own, and ours.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
+    let in_containers = args.iter().any(|arg| arg == CONTAINERS);
+    if in_containers && let Err(why) = images::engine() {
+        println!("skipped: `cargo xtask chaos {CONTAINERS}` needs a Docker engine ({why})");
+        return Ok(());
+    }
     need_commands(&["etcd"])?;
     need_build_tools()?;
     let environment = Environment::new(&Tools::open(workspace)?)?;
@@ -22,7 +31,11 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     process::run(build.args(PROGRAMS.iter().flat_map(|program| ["--package", program])))?;
     let mut chaos = Command::new(workspace.binary("debug", "ultrasimple-chaos"));
     chaos.arg("--programs").arg(workspace.target.join("debug"));
-    chaos.arg("--folder").arg(workspace.target.join("chaos")).args(args);
+    chaos.arg("--folder").arg(workspace.target.join("chaos"));
+    chaos.args(args.iter().filter(|arg| *arg != CONTAINERS));
+    if in_containers {
+        chaos.args(["--image", images::of_programs(workspace)?]);
+    }
     environment.apply(&mut chaos);
     process::run(&mut chaos)
 }

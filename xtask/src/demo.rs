@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::interrupt::Interrupt;
 use crate::process::{self, output};
 use crate::test::without_settings;
 use crate::tools::{need_build_tools, need_commands, on_path};
 use crate::workspace::Workspace;
-use child::{Interrupt, Running};
+use child::Running;
 use cycle::Cycle;
 use snapshot::Snapshot;
 

@@ -1,5 +1,5 @@
-//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | bench | docs |
-//! dashboards`.
+//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | bench | compose | deb |
+//! docs | dashboards`.
 //!
 //! Each command does its own set-up: on a machine with a Rust toolchain and the package
 //! registries, one command runs the main job and one passes the tests. One file per command;
@@ -12,9 +12,13 @@
 mod bench;
 mod chaos;
 mod check;
+mod compose;
 mod dashboards;
+mod deb;
 mod demo;
 mod docs;
+mod images;
+mod interrupt;
 mod process;
 mod sim;
 mod sources;
@@ -38,11 +42,16 @@ Commands:
   sim [--seeds N] [--from S] [--seed S]
                   Simulate fleets in virtual time and check the rules after each step: 20,000 seeds,
                   or one, told in full
-  chaos [--minutes M] [--seed S] [--nodes N]
+  chaos [--minutes M] [--seed S] [--nodes N] [--containers]
                   A fleet of real daemons, etcd and an S3 server on bad days: processes are
                   killed and paused, networks cut, servers fail. Was anything lost?
+                  With --containers each daemon is in one, as on a host of its own
   bench NAME [ARGS]...
                   Measure what the documents state, with release builds: `bench help` lists the names
+  compose         The fleet of deploy/compose in containers: is one killed or cut off, do the shards move,
+                  and is all restored? Needs a Docker engine
+  deb [--try]     The Debian package; --try installs, uses and purges it
+                  in a container
   check           Format, lints, licences, advisories, unused dependencies, docs, spelling
   docs            Write docs/CONFIG.md and docs/METRICS.md anew from the code
   dashboards      Write the Grafana dashboards in deploy/observability anew
@@ -71,11 +80,13 @@ fn main() -> ExitCode {
         ("sim", args) => Workspace::find().and_then(|ws| sim::run(&ws, args)),
         ("chaos", args) => Workspace::find().and_then(|ws| chaos::run(&ws, args)),
         ("bench", args) => Workspace::find().and_then(|ws| bench::run(&ws, args)),
+        ("deb", args) => Workspace::find().and_then(|ws| deb::run(&ws, args)),
         ("check", []) => Workspace::find().and_then(|ws| check::run(&ws)),
+        ("compose", []) => Workspace::find().and_then(|ws| compose::run(&ws)),
         ("demo", []) => Workspace::find().and_then(|ws| demo::run(&ws)),
         ("dashboards", []) => Workspace::find().and_then(|ws| dashboards::run(&ws)),
         ("docs", []) => Workspace::find().and_then(|ws| docs::run(&ws)),
-        ("check" | "dashboards" | "demo" | "docs", [extra, ..]) => {
+        ("check" | "compose" | "dashboards" | "demo" | "docs", [extra, ..]) => {
             eprintln!("`cargo xtask {command}` takes no arguments, got {extra:?}\n\n{HELP}");
             return ExitCode::from(2);
         }

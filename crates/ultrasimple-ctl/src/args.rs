@@ -8,7 +8,8 @@ use ultrasimple_command_line::argv::{Flags, normalised};
 
 use crate::filter::Filter;
 use crate::{
-    backups, catalog, connect, cost, databases, fleet, generate, hold, prune, purge, status, verify,
+    backups, catalog, connect, cost, databases, fleet, generate, health, hold, prune, purge,
+    status, verify,
 };
 
 const EXAMPLES: &str = "\
@@ -65,6 +66,9 @@ pub(crate) enum Command {
     /// The nodes of the fleet; drain one, or take that back
     #[command(after_help = fleet::nodes::EXAMPLES)]
     Nodes(fleet::nodes::Nodes),
+    /// Whether the daemon of this host lives, or is ready: for health checks
+    #[command(after_help = health::EXAMPLES)]
+    Health(health::Health),
     /// List the databases that have backups
     Databases(databases::Databases),
     /// List the backups of one database: the hours held, the newest first

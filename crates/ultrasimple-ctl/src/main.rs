@@ -15,6 +15,7 @@ mod filter;
 mod find;
 mod fleet;
 mod generate;
+mod health;
 mod hold;
 mod known;
 mod progress;
@@ -116,7 +117,9 @@ fn start(request: Request) -> anyhow::Result<Outcome> {
         Command::Cost(args) => return cost::run(args, &matches, std::env::vars_os(), cli.json),
         _ => {}
     }
-    if let Command::Status(_) | Command::Shards(_) | Command::Nodes(_) = &cli.command {
+    if let Command::Status(_) | Command::Shards(_) | Command::Nodes(_) | Command::Health(_) =
+        &cli.command
+    {
         let settings =
             connect::settings_without_bucket(RawSettings::default(), &matches, std::env::vars_os())
                 .map_err(usage)?;
@@ -146,6 +149,9 @@ fn usage(problems: Problems) -> Usage {
 /// What asks etcd and the nodes; the bucket only where there is one.
 async fn about_fleet(cli: &Cli, settings: &Settings) -> anyhow::Result<Outcome> {
     use fleet::nodes::Change;
+    if let Command::Health(args) = &cli.command {
+        return health::run(settings, args, cli.json).await;
+    }
     let (json, source) = (cli.json, fleet::source::Source::open(settings).await?);
     match &cli.command {
         Command::Shards(args) => fleet::shards::run(&source, &settings.store, args, json).await,
@@ -209,7 +215,8 @@ async fn run(
         | Command::Cost(_)
         | Command::Status(_)
         | Command::Shards(_)
-        | Command::Nodes(_) => Ok(Outcome::AllWell),
+        | Command::Nodes(_)
+        | Command::Health(_) => Ok(Outcome::AllWell),
     }
 }
 

@@ -339,3 +339,29 @@ fn without_etcd_the_daemon_is_asked_and_then_the_bucket() {
         .failed(2, &["no daemon answers (http://127.0.0.1:1", "no -etcd and no -bucket"]);
     without(&["status"]).failed(2, &["-bucket is missing"]);
 }
+
+#[test]
+fn health_is_what_the_daemon_of_this_host_says() {
+    let bucket = Bucket::new();
+    let health = |address: &str, words: &[&str]| {
+        let mut command = bucket.command();
+        // Nobody else is asked: there is no such etcd and no such bucket.
+        command.args(["-etcd", "http://127.0.0.1:1", "-bucket", "file:///nowhere"]);
+        Ran::of(command.args(["-http", address, "health"]).args(words))
+    };
+    let well = FakeNode::telling(&[("/healthz", 200, "ok"), ("/readyz", 200, "ready")]);
+    assert_eq!(health(&well.address, &[]).well().stdout, "ok\n");
+    assert_eq!(health(&well.address, &["--ready"]).well().stdout, "ready\n");
+    let unready =
+        FakeNode::telling(&[("/healthz", 200, "ok"), ("/readyz", 503, "the lease\nended")]);
+    health(&unready.address, &[]).well();
+    let ran = health(&unready.address, &["--ready", "--json"]);
+    let said: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.status, said), (1, json!({"well": false, "says": "the leaseended"})));
+    let ran = health(&FakeNode::silent().address, &[]);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(ran.stdout.contains("no answer within 2 s"), "{ran:?}");
+    let ran = health("127.0.0.1:1", &[]);
+    assert!(ran.status == 1 && ran.stdout.contains("refused"), "{ran:?}");
+    health("off", &[]).failed(2, &["-http is off"]);
+}

@@ -3,42 +3,17 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::interrupt::Interrupt;
 use crate::process::{line, wait_within};
 
 /// How long an unwanted child may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// Whether the demo was asked to end.
-#[derive(Clone)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    /// From now on Ctrl-C and SIGTERM end the demo in order, with its children.
-    pub(crate) fn watch() -> Result<Self> {
-        let asked = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register(signal, Arc::clone(&asked)).context("watch for signals")?;
-        }
-        Ok(Self(asked))
-    }
-
-    /// Fails once the demo was asked to end.
-    pub(crate) fn check(&self) -> Result<()> {
-        if self.0.load(Ordering::Relaxed) {
-            bail!("interrupted");
-        }
-        Ok(())
-    }
-}
 
 /// A program that runs beside us. Dropping it ends it.
 pub(crate) struct Running {

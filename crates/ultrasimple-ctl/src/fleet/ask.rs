@@ -94,11 +94,41 @@ pub(crate) async fn one(address: &str, token: Option<&str>) -> Result<Answer, St
     }
 }
 
+/// What a daemon says at a path for which it asks no token: whether that is 200, and the text.
+///
+/// # Errors
+/// Why it does not say anything.
+pub(crate) async fn open_path(address: &str, path: &str) -> Result<(bool, String), String> {
+    match tokio::time::timeout(DEADLINE, fetch(address, path, None)).await {
+        Ok(answer) => answer.map(|(status, body)| (status == StatusCode::OK, line(&body))),
+        Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
+    }
+}
+
 async fn get<T: DeserializeOwned>(
     address: &str,
     path: &str,
     token: Option<&str>,
 ) -> Result<T, String> {
+    let (status, body) = fetch(address, path, token).await?;
+    match status {
+        StatusCode::OK => serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}")),
+        StatusCode::UNAUTHORIZED => Err("it wants a token: -http-token-file".to_owned()),
+        status => Err(format!("{path}: {status}: {}", line(&body))),
+    }
+}
+
+/// A text of somebody else's, fit for a line of ours.
+fn line(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    text.chars().take(200).filter(|c| !c.is_control()).collect()
+}
+
+async fn fetch(
+    address: &str,
+    path: &str,
+    token: Option<&str>,
+) -> Result<(StatusCode, Bytes), String> {
     fn said(error: impl std::fmt::Display) -> String {
         error.to_string()
     }
@@ -118,20 +148,11 @@ async fn get<T: DeserializeOwned>(
     };
     tokio::pin!(answering);
     // The connection must be driven until the answer is there.
-    let (status, body) = tokio::select! {
-        answer = &mut answering => answer?,
+    tokio::select! {
+        answer = &mut answering => answer,
         ended = connection => {
             ended.map_err(said)?;
-            answering.await?
-        }
-    };
-    match status {
-        StatusCode::OK => serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}")),
-        StatusCode::UNAUTHORIZED => Err("it wants a token: -http-token-file".to_owned()),
-        status => {
-            let text = String::from_utf8_lossy(&body);
-            let text: String = text.chars().take(200).filter(|c| !c.is_control()).collect();
-            Err(format!("{path}: {status}: {text}"))
+            answering.await
         }
     }
 }

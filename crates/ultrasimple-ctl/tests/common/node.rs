@@ -52,6 +52,22 @@ impl FakeNode {
         })
     }
 
+    /// One that answers at each path with a status and a text, to anybody.
+    pub(crate) fn telling(answers: &[(&'static str, u16, &'static str)]) -> Self {
+        let answers = answers.to_vec();
+        Self::start(move |stream| {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let request = lines.next().unwrap().unwrap();
+            let path = request.split(' ').nth(1).unwrap();
+            let (_, status, body) = answers.iter().find(|answer| answer.0 == path).unwrap();
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status} -\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+        })
+    }
+
     /// One that takes connections and says nothing.
     pub(crate) fn silent() -> Self {
         let mut kept = Vec::new();
