@@ -49,7 +49,7 @@ impl Drill {
         let bucket = words.chunks(2).map(|pair| format!("{} = {:?}\n", &pair[0][1..], pair[1]));
         let settings = etcd + &bucket.collect::<String>();
         std::fs::write(fleet.yard.path("ultrasimple.toml"), settings).unwrap();
-        Self { fleet, nodes: nodes, before }
+        Self { fleet, nodes, before }
     }
 
     /// The setting of the places that the drills begin with names these, and no others.

@@ -1,7 +1,12 @@
 //! What is in `deploy/observability` fits the catalogue and the runbook, and Prometheus' own tools accept it. That it
 //! works, too, is seen in `tests/tests/observability.rs`.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,8 @@
 //! Panels: what is asked, how it is drawn, and what it means. Where a panel stands, its dashboard decides.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "of JSON objects that are made here: an index makes the field, and cannot panic"
+)]
 
 use serde_json::{Value, json};
 
@@ -163,7 +167,7 @@ impl Panel {
             "exemplars": {"color": "rgba(31, 96, 196, 0.9)"},
             "filterValues": {"le": 1e-9},
             "legend": {"show": true},
-            "tooltip": {"mode": "single", "yHistogram": true},
+            "tooltip": {"mode": "single", "show": true, "yHistogram": true},
             "yAxis": {"axisPlacement": "left", "unit": "s"},
         });
         panel
