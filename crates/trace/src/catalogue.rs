@@ -32,8 +32,6 @@ pub enum Kind {
 pub enum By {
     /// The daemon's.
     Daemon,
-    /// The daemon's, with `-etcd`.
-    Fleet,
     /// `ultrasimple-ctl`'s.
     Tool,
     /// Both programs'.
@@ -49,8 +47,10 @@ pub struct SpanType {
     pub kind: Kind,
     /// Whose it is.
     pub by: By,
-    /// Within which it is, by their names. Without one, a trace begins with it.
+    /// Within which it is, by their names.
     pub parents: &'static [&'static str],
+    /// A trace may begin with it.
+    pub is_root: bool,
     /// What it can say.
     pub attributes: &'static [&'static Attribute],
     /// There may be many of it in one parent, of which some are told.
@@ -71,7 +71,10 @@ mod tests {
         let names: HashSet<_> = SPANS.iter().map(|span| span.name).collect();
         assert_eq!(names.len(), SPANS.len());
         let mut said = HashSet::new();
-        for SpanType { name, parents, attributes, meaning, is_group, is_one_of_many, .. } in SPANS {
+        for span in SPANS {
+            let SpanType { name, parents, is_root, attributes, meaning, .. } = span;
+            let SpanType { is_group, is_one_of_many, .. } = span;
+            assert!(*is_root || !parents.is_empty(), "{name}");
             assert!(parents.iter().all(|parent| names.contains(parent)), "{name}: {parents:?}");
             assert!(meaning.ends_with('.') && !meaning.contains('\n'), "{name}: {meaning}");
             let unique: HashSet<_> = attributes.iter().map(|attribute| attribute.name).collect();

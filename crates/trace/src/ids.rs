@@ -4,9 +4,6 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use twox_hash::XxHash3_128;
-use ultrasimple_core::{Epoch, ShardKey};
-
 /// A trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceId(pub u128);
@@ -60,21 +57,10 @@ impl Ids {
     }
 }
 
-/// The hand-over of a shard by its owner of an epoch. Whoever gives it and whoever takes it find the same one without a
-/// word between them. `bucket`: so that no two fleets have the same.
-pub fn hand_over(bucket: &str, shard: &ShardKey, epoch: Epoch) -> Context {
-    let words = format!("hand-over\n{bucket}\n{}\n{}\n{epoch}", shard.volume, shard.shard);
-    let hash = |what: &str| XxHash3_128::oneshot(format!("{what}\n{words}").as_bytes());
-    #[expect(clippy::cast_possible_truncation, reason = "half of a hash is one, too")]
-    let span = SpanId((hash("span") as u64).max(1));
-    Context { trace: TraceId(hash("trace").max(1)), span }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;
-    use ultrasimple_core::ShardId;
 
     #[test]
     fn ids_are_unique_and_spread() {
@@ -84,19 +70,6 @@ mod tests {
         let high = made.iter().filter(|id| id.0 > u64::MAX / 2).count();
         assert!((4_500..5_500).contains(&high), "{high}");
         assert_ne!(Ids::default().trace(), Ids::default().trace());
-    }
-
-    #[test]
-    fn both_sides_of_a_hand_over_find_the_same_trace() {
-        let shard = |number| ShardKey { volume: "v".parse().unwrap(), shard: ShardId(number) };
-        let one = hand_over("s3://b", &shard(1), Epoch::new(3, 7));
-        assert_eq!(one, hand_over("s3://b", &shard(1), Epoch::new(3, 7)));
-        let others = [
-            hand_over("s3://c", &shard(1), Epoch::new(3, 7)),
-            hand_over("s3://b", &shard(2), Epoch::new(3, 7)),
-            hand_over("s3://b", &shard(1), Epoch::new(3, 8)),
-        ];
-        assert!(others.iter().all(|other| other.trace != one.trace && other.span != one.span));
     }
 
     #[test]

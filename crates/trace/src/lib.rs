@@ -21,6 +21,6 @@ mod span;
 mod tracer;
 
 pub use group::{MOST_FAILED, MOST_RANDOM, MOST_SLOW};
-pub use ids::{Context, SpanId, TraceId, hand_over};
+pub use ids::{Context, SpanId, TraceId};
 pub use span::{Finished, Here, Span, Value, child, context, here};
 pub use tracer::{Sampler, Sink, Tracer};

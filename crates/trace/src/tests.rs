@@ -8,7 +8,7 @@ use ultrasimple_core::{SystemClock, Timestamp};
 
 use super::*;
 use crate::catalogue::{
-    BACKUP, CAPTURE, CHILDREN, COMMIT, CYCLE, FAILED_LEFT_OUT, HAND_OVER, LEFT_OUT, SCAN,
+    BACKUP, CAPTURE, CHILDREN, COMMIT, CYCLE, FAILED_LEFT_OUT, LEFT_OUT, SCAN, TAKE_OVER, TEND,
 };
 use crate::{MOST_FAILED, MOST_RANDOM, MOST_SLOW, Value, child, context, here};
 
@@ -146,21 +146,27 @@ static ERROR: crate::catalogue::Attribute =
     crate::catalogue::Attribute { name: "no", meaning: "." };
 
 #[test]
-fn a_part_of_all_traces_is_made_and_all_nodes_decide_alike() {
-    let made = |part| {
-        let (tracer, told) = tracer(Sampler::Part(part));
-        for number in 1..=1_000u128 {
-            // As random ids are.
-            let trace = TraceId(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            drop(tracer.known_root(&HAND_OVER, || Context { trace, span: crate::SpanId(1) }));
-        }
-        told.all().iter().map(|span| span.context.trace).collect::<BTreeSet<_>>()
-    };
-    let (quarter, half) = (made(0.25), made(0.5));
-    assert!((200..300).contains(&quarter.len()), "{}", quarter.len());
-    assert!(quarter.is_subset(&half) && half.len() > 400);
-    assert_eq!((made(0.0).len(), made(1.0).len()), (0, 1_000));
-    assert_eq!(made(0.25), quarter);
+fn a_part_of_all_traces_is_made() {
+    let ids: Vec<_> = (0..1_000).map(|_| Ids::default().trace().trace).collect();
+    let taken =
+        |part| ids.iter().filter(|id| Sampler::Part(part).takes(**id)).collect::<BTreeSet<_>>();
+    let (quarter, half) = (taken(0.25), taken(0.5));
+    assert!((150..350).contains(&quarter.len()), "{}", quarter.len());
+    assert!(quarter.is_subset(&half) && half.len() > 350);
+    assert_eq!((taken(0.0).len(), taken(1.0).len()), (0, 1_000));
+    let (none, told) = tracer(Sampler::Part(0.0));
+    assert!(none.is_on() && !none.root(&CYCLE).is_on() && told.all().is_empty());
+}
+
+#[tokio::test]
+async fn what_begins_within_another_is_its_child() {
+    let (tracer, told) = tracer(Sampler::All);
+    let outer = tracer.begin(&TAKE_OVER);
+    outer.within(async { drop(tracer.begin(&TEND)) }).await;
+    drop(outer);
+    let all = told.all();
+    assert_eq!((all[0].parent, all[1].parent), (Some(all[1].context.span), None));
+    assert_eq!(all[0].context.trace, all[1].context.trace);
 }
 
 #[test]

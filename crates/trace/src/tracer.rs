@@ -8,7 +8,7 @@ use ultrasimple_core::Clock;
 
 use crate::catalogue::SpanType;
 use crate::group::Group;
-use crate::ids::{Context, Ids, TraceId};
+use crate::ids::{Ids, TraceId};
 use crate::span::{Finished, Place, Role, Span, To};
 
 /// Takes the spans that have ended, and are to be told. It must return at once: uploads wait for it.
@@ -24,7 +24,7 @@ pub enum Sampler {
     All,
     /// None.
     None,
-    /// This part of all, between 0 and 1, by their ids: all nodes decide alike.
+    /// This part of all, between 0 and 1, by their ids: whoever knows a trace decides alike.
     Part(f64),
 }
 
@@ -81,38 +81,20 @@ impl Tracer {
     /// Begins a trace with this span.
     pub fn root(&self, of: &'static SpanType) -> Span {
         let Some(shared) = &self.0 else { return Span::off() };
-        shared.begin(of, None, shared.ids.trace())
-    }
-
-    /// Begins this span: a trace begins with it that others know, too.
-    pub fn known_root(&self, of: &'static SpanType, context: impl FnOnce() -> Context) -> Span {
-        let Some(shared) = &self.0 else { return Span::off() };
-        shared.begin(of, None, context())
-    }
-
-    /// Begins a child of a span that may be another process'.
-    pub fn child_of(&self, parent: impl FnOnce() -> Context, of: &'static SpanType) -> Span {
-        let Some(shared) = &self.0 else { return Span::off() };
-        let Context { trace, span } = parent();
-        shared.begin(of, Some(span), Context { trace, span: shared.ids.span() })
-    }
-}
-
-impl Shared {
-    fn begin(
-        self: &Arc<Self>,
-        of: &'static SpanType,
-        parent: Option<crate::SpanId>,
-        context: Context,
-    ) -> Span {
-        if !self.sampler.takes(context.trace) {
+        let context = shared.ids.trace();
+        if !shared.sampler.takes(context.trace) {
             return Span::off();
         }
-        let (wall, monotonic) = (SystemTime::from(self.clock.now()), self.clock.monotonic());
+        let (wall, monotonic) = (SystemTime::from(shared.clock.now()), shared.clock.monotonic());
         let zero = wall.checked_sub(monotonic).unwrap_or(SystemTime::UNIX_EPOCH);
         let (group, role) = Group::of(of, &To::Sink, Role::Plain);
-        let place = Place { shared: Arc::clone(self), context, zero, to: To::Sink, group };
-        Span::begin(of, parent, place, role)
+        let place = Place { shared: Arc::clone(shared), context, zero, to: To::Sink, group };
+        Span::begin(of, None, place, role)
+    }
+
+    /// Begins a child of the span that the code runs in; where that is none, a trace.
+    pub fn begin(&self, of: &'static SpanType) -> Span {
+        if crate::context().is_some() { crate::child(of) } else { self.root(of) }
     }
 }
 

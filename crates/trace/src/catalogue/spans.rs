@@ -11,8 +11,17 @@ const fn span(
     attributes: &'static [&'static Attribute],
     meaning: &'static str,
 ) -> SpanType {
-    let (kind, by, is_one_of_many, is_group) = (Kind::Internal, By::Daemon, false, false);
-    SpanType { name, kind, by, parents, attributes, is_one_of_many, is_group, meaning }
+    SpanType {
+        name,
+        kind: Kind::Internal,
+        by: By::Daemon,
+        parents,
+        is_root: parents.is_empty(),
+        attributes,
+        is_one_of_many: false,
+        is_group: false,
+        meaning,
+    }
 }
 
 impl SpanType {
@@ -26,6 +35,10 @@ impl SpanType {
 
     const fn one_of_many(self) -> Self {
         Self { is_one_of_many: true, ..self }
+    }
+
+    const fn or_alone(self) -> Self {
+        Self { is_root: true, ..self }
     }
 
     const fn of_many(self) -> Self {
@@ -111,7 +124,8 @@ pub static TEND: SpanType = span(
     "What was due in a shard: its catalog is read, what changed is entered, retention and verification do their work, and \
      it is written.",
 )
-.of_many();
+.of_many()
+.or_alone();
 pub static CATALOG: SpanType = span(
     "catalog",
     &["tend"],
@@ -145,27 +159,40 @@ pub static DOWNLOAD: SpanType = span(
 
 // Shards that come and go
 
+pub static TAKE_OVER: SpanType = span(
+    "take_over",
+    &[],
+    &[&CHILDREN, &LEFT_OUT, &FAILED_LEFT_OUT, &ERROR_TYPE],
+    "Shards became this node's, at a start or when others gave them back or died.",
+)
+.of_many();
 pub static CLAIM: SpanType = span(
     "claim",
-    &["hand_over"],
+    &["take_over"],
     &[&VOLUME, &SHARD, &EPOCH, &DATABASES, &ERROR_TYPE],
-    "Taking a shard over that is this node's now: its catalog is read. Where another node handed it over, it belongs to \
-     that hand-over's trace.",
-);
+    "Taking over one of them: its catalog is read. Before, nothing of it is backed up.",
+)
+.one_of_many();
+pub static GIVE_BACK: SpanType = span(
+    "give_back",
+    &[],
+    &[&CHILDREN, &LEFT_OUT, &FAILED_LEFT_OUT, &ERROR_TYPE],
+    "Shards are to go to other nodes, or the daemon stops.",
+)
+.of_many();
 pub static HAND_OVER: SpanType = span(
     "hand_over",
-    &[],
+    &["give_back"],
     &[&VOLUME, &SHARD, &EPOCH, &ERROR_TYPE],
-    "Giving a shard back, from the decision until the claim in etcd is gone.",
+    "Giving one of them back, from the decision until the claim is gone.",
 )
-.by(By::Fleet);
+.one_of_many();
 pub static RELEASE: SpanType = span(
     "release",
     &["hand_over"],
     &[&ERROR_TYPE],
     "Ending what is in flight in it, and writing its catalog for the last time.",
-)
-.by(By::Fleet);
+);
 
 // By hand
 
@@ -202,7 +229,9 @@ pub const SPANS: &[&SpanType] = &[
     &RETENTION,
     &VERIFICATION,
     &DOWNLOAD,
+    &TAKE_OVER,
     &CLAIM,
+    &GIVE_BACK,
     &HAND_OVER,
     &RELEASE,
     &RUN,
