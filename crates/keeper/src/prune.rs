@@ -21,6 +21,8 @@ use ultrasimple_core::catalog::{Edit, Record};
 use ultrasimple_core::retention::{History, Plan, RetentionRules, plan};
 use ultrasimple_core::{Catalog, Hour, KeyStem, ObjectKey, Timestamp};
 use ultrasimple_store::{Store, StoreError};
+use ultrasimple_trace::catalogue::{DELETED, NOT_DELETED, RETENTION, SHARD, UNPROVEN, VOLUME};
+use ultrasimple_trace::child;
 
 use crate::Holds;
 use proof::Look;
@@ -104,6 +106,25 @@ pub struct PruneReport {
 /// Does what a plan says. Neither the plan nor the catalog need be fresh. The `holds` are to be at most a
 /// minute old: those placed since the plan was made count, and in a long run they are listed again.
 pub async fn act(
+    store: &dyn Store,
+    catalog: &Catalog,
+    plan: &ShardPlan,
+    holds: &Holds,
+) -> PruneReport {
+    let mut span = child(&RETENTION);
+    span.say(&VOLUME, &catalog.key.volume);
+    span.set(&SHARD, u64::from(catalog.key.shard.0));
+    let report = span.within(delete(store, catalog, plan, holds)).await;
+    span.set(&DELETED, report.deleted.len());
+    span.set(&NOT_DELETED, report.failed.len());
+    span.set(&UNPROVEN, report.unproven.len());
+    if let Some((key, error)) = report.failed.first() {
+        span.fail("store", &format_args!("{key}: {error}"));
+    }
+    report
+}
+
+async fn delete(
     store: &dyn Store,
     catalog: &Catalog,
     plan: &ShardPlan,

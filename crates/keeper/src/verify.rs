@@ -6,6 +6,8 @@ use ultrasimple_core::catalog::Record;
 use ultrasimple_core::{BackupKey, CheckLevel, CheckResult, ETag, Footer, VolumeName};
 use ultrasimple_sqlite::{CaptureError, Capturer, CheckError, ScratchFile};
 use ultrasimple_store::{ByteRange, FetchError, Store, StoreError, fetch};
+use ultrasimple_trace::catalogue::{DOWNLOAD, OUTCOME, VERIFICATION};
+use ultrasimple_trace::{child, here};
 
 use crate::identity::{Identity, other_hour};
 
@@ -18,6 +20,16 @@ pub enum Verdict {
     Warning(String),
     /// It cannot be restored, or is not what its key says.
     Failure(String),
+}
+
+impl Verdict {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning(_) => "warning",
+            Self::Failure(_) => "failure",
+        }
+    }
 }
 
 /// What was found, and of which object.
@@ -70,12 +82,27 @@ pub async fn verify(
     key: &BackupKey,
     expected: Option<Expected<'_>>,
 ) -> Result<Verified, VerifyError> {
+    let mut span = child(&VERIFICATION);
+    span.object(store.location(), key);
     let once = || verify_once(store, capturer, key, expected);
-    let first = once().await?;
-    match first {
-        Verified { verdict: Verdict::Failure(_), etag: Some(_), footer: None } => once().await,
-        first => Ok(first),
+    let verified = span.within(async {
+        match once().await? {
+            Verified { verdict: Verdict::Failure(_), etag: Some(_), footer: None } => once().await,
+            first => Ok(first),
+        }
+    });
+    let verified = verified.await;
+    match &verified {
+        Ok(Verified { verdict, .. }) => {
+            span.set(&OUTCOME, verdict.word());
+            if let Verdict::Failure(why) = verdict {
+                span.fail("corrupt", why);
+            }
+        }
+        Err(error @ VerifyError::Store(_)) => span.fail("store", error),
+        Err(error @ VerifyError::Scratch(_)) => span.fail("scratch", error),
     }
+    verified
 }
 
 async fn verify_once(
@@ -84,14 +111,20 @@ async fn verify_once(
     key: &BackupKey,
     expected: Option<Expected<'_>>,
 ) -> Result<Verified, VerifyError> {
-    let Some(object) = store.get(&key.object_key(), ByteRange::Full).await? else {
+    let mut span = child(&DOWNLOAD);
+    span.object(store.location(), key);
+    let object = store.get(&key.object_key(), ByteRange::Full).await;
+    let Some(object) = object.inspect_err(|error| span.fail("store", error))? else {
+        span.fail("missing", &"it is missing");
         let verdict = Verdict::Failure("it is missing".to_owned());
         return Ok(Verified { verdict, etag: None, footer: None });
     };
     let etag = Some(object.info.etag.clone());
     let scratch = Arc::clone(capturer);
     let file = blocking(move || scratch.scratch_file()).await??;
-    let (footer, file) = match fetch::read(object, file).await {
+    let read = fetch::read(object, file).await.inspect_err(|error| span.fail("fetch", error));
+    drop(span);
+    let (footer, file) = match read {
         Ok((footer, _, file)) => (footer, file),
         Err(FetchError::Store(error)) => return Err(error.into()),
         Err(FetchError::Write(error)) => return Err(VerifyError::Scratch(error.to_string())),
@@ -148,6 +181,7 @@ async fn integrity(mut file: ScratchFile, footer: &Footer) -> Result<Verdict, Ve
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, VerifyError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let here = here();
+    let done = tokio::task::spawn_blocking(move || here.enter(work)).await;
     done.map_err(|error| VerifyError::Scratch(format!("the check was given up: {error}")))
 }

@@ -24,6 +24,8 @@ use ultrasimple_core::{
 };
 use ultrasimple_sqlite::{Capture, CaptureError, Capturer, Image, filesystem_kind, timestamp_tick};
 use ultrasimple_store::Store;
+use ultrasimple_trace::catalogue as c;
+use ultrasimple_trace::{child, here};
 
 use crate::dry_run::{DryRunAction, DryRunLine};
 use crate::scan::{DatabaseId, Table};
@@ -242,8 +244,9 @@ impl Workshop {
         target: &Arc<Target>,
         work: impl FnOnce(&Self, &Target) -> Result<T, Unprepared> + Send + 'static,
     ) -> Result<T, Unprepared> {
-        let (workshop, target) = (Arc::clone(self), Arc::clone(target));
-        match tokio::task::spawn_blocking(move || work(&workshop, &target)).await {
+        let (workshop, target, here) = (Arc::clone(self), Arc::clone(target), here());
+        let work = move || here.enter(|| work(&workshop, &target));
+        match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,
             Err(error) if error.is_cancelled() => Err(Unprepared::Deferred),
             Err(error) => Err(Unprepared::Failed(Failure {
@@ -260,16 +263,8 @@ impl Workshop {
         memory_limit: u64,
         last: Option<ContentHash>,
     ) -> Result<Prepared, Unprepared> {
-        let capture = self.capturer.capture(&target.real, memory_limit, self.check);
-        let Capture { fingerprint, mode, captured_at, image, check, .. } = match capture {
-            Ok(capture) => capture,
-            Err(CaptureError::Vanished) => {
-                return Err(Unprepared::Vanished);
-            }
-            Err(error) => {
-                return Err(Unprepared::Failed(failure(&error)));
-            }
-        };
+        let Capture { fingerprint, mode, captured_at, image, check, .. } =
+            self.image(target, memory_limit)?;
         let digest = fingerprint.digest();
         let settled = is_settled(&target.real, &fingerprint, captured_at);
         let unchanged = |content| (last == Some(content)).then_some((digest, settled));
@@ -287,6 +282,8 @@ impl Workshop {
             let reason = format!("the captured image cannot be read back from scratch: {error}");
             Unprepared::Failed(Failure { kind: "scratch", reason })
         };
+        let mut span = child(&c::COMPRESS);
+        span.set(&c::IMAGE_SIZE, image.len());
         let (content, body) = if let Some(bytes) = image.as_bytes() {
             let content = ContentHash::of(bytes);
             if let Some((digest, settled)) = unchanged(content) {
@@ -305,6 +302,27 @@ impl Workshop {
             (content, PreparedBody::Spooled(Arc::new(image)))
         };
         Ok(Prepared { digest, settled, content, fields, body })
+    }
+}
+
+impl Workshop {
+    /// Reads a database.
+    fn image(&self, target: &Target, memory_limit: u64) -> Result<Capture, Unprepared> {
+        let mut span = child(&c::CAPTURE);
+        let captured = span.enter(|| self.capturer.capture(&target.real, memory_limit, self.check));
+        match captured {
+            Ok(capture) => {
+                span.set(&c::METHOD, capture.method.as_str());
+                span.set(&c::IMAGE_SIZE, capture.image.len());
+                Ok(capture)
+            }
+            Err(CaptureError::Vanished) => Err(Unprepared::Vanished),
+            Err(error) => {
+                let failure = failure(&error);
+                span.fail(failure.kind, &failure.reason);
+                Err(Unprepared::Failed(failure))
+            }
+        }
     }
 }
 

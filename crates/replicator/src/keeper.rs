@@ -16,6 +16,7 @@ use ultrasimple_core::{Place, ShardKey, Timestamp, Volumes};
 use ultrasimple_keeper::reconcile::{self, Budget, Pass, ReconcileReport};
 use ultrasimple_keeper::{UpdateError, catalogs};
 use ultrasimple_store::StoreError;
+use ultrasimple_trace::catalogue as c;
 
 use crate::CycleError;
 use crate::agenda::Due;
@@ -178,6 +179,8 @@ impl Arguments {
 pub(crate) async fn tend(tender: &Tender, membership: &Membership, owner: &ShardOwner, ask: Ask) {
     // An owner that is gone takes the whole tree with it.
     let Ok(Some(job)) = owner.begin_tending(ask).await else { return };
+    let mut span = tender.tracer.begin(&c::TEND);
+    owner.seat().describe(&mut span);
     let key = job.key.object_key();
     let is_final = matches!(ask, Ask::Final | Ask::Once);
     let tended = tokio::select! {
@@ -186,11 +189,15 @@ pub(crate) async fn tend(tender: &Tender, membership: &Membership, owner: &Shard
         () = owner.seat().retire.cancelled(), if ask != Ask::Final => {
             return owner.end_tending(None);
         }
-        tended = tender.tend(job, is_final) => tended,
+        tended = span.within(tender.tend(job, is_final)) => tended,
     };
     match tended {
-        Ok(tended) => owner.end_tending(Some(tended)),
+        Ok(tended) => {
+            span.set(&c::DATABASES, tended.facts.databases);
+            owner.end_tending(Some(tended));
+        }
         Err(error) => {
+            span.fail(error.word(), &error);
             owner.end_tending(None);
             tender.counters.catalog_failed();
             if let TendError::Catalog(UpdateError::Fenced { node, epoch }) = &error {
@@ -201,7 +208,9 @@ pub(crate) async fn tend(tender: &Tender, membership: &Membership, owner: &Shard
                 tender.counters.fenced();
                 membership.report(owner.fenced(*epoch, what)).await;
             } else {
-                tracing::warn!(%key, %error, "{key} could not be tended, and will be again: {error}");
+                span.enter(|| {
+                    tracing::warn!(%key, %error, "{key} could not be tended, and will be again: {error}");
+                });
             }
         }
     }

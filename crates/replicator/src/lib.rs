@@ -136,3 +136,14 @@ pub enum CycleError {
     #[error("the scan failed: {0}")]
     Scan(String),
 }
+
+impl CycleError {
+    /// A word for it.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::NoAnswer { .. } => "no_answer",
+            Self::Catalogs(_) => "catalogs",
+            Self::Scan(_) => "scan",
+        }
+    }
+}

@@ -45,6 +45,16 @@ pub(crate) enum RecallError {
     Fenced { node: NodeName, epoch: Epoch },
 }
 
+impl RecallError {
+    /// A word for it.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "store",
+            Self::Fenced { .. } => "fenced",
+        }
+    }
+}
+
 /// How much a catalog is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trust {

@@ -14,6 +14,8 @@ use ultrasimple_core::cluster_file::Holder;
 use ultrasimple_core::{Clock, Epoch, ShardId, ShardKey, Timestamp, VolumeName};
 use ultrasimple_sqlite::{CaptureOptions, Capturer};
 use ultrasimple_store::Store;
+use ultrasimple_trace::catalogue as c;
+use ultrasimple_trace::{Span, Tracer};
 
 use crate::budget::{Begin, PutBudget};
 use crate::epoch::Taken;
@@ -41,6 +43,7 @@ const SCAN_HANGS: Duration = Duration::from_mins(5);
 
 /// A cycle whose scan is done.
 struct Begun {
+    span: Span,
     start: Duration,
     scan: Duration,
     databases: u64,
@@ -59,6 +62,7 @@ pub struct Replicator {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) capturer: Arc<Capturer>,
     counters: Arc<Counters>,
+    tracer: Tracer,
     /// Made by the first start; what is spent is spent for all that follow.
     budget: OnceLock<Arc<Mutex<PutBudget>>>,
     /// Its place in a fleet. `None`: it is alone.
@@ -211,8 +215,17 @@ impl Replicator {
         let (capturer, counters) = (Arc::new(capturer), Arc::new(Counters::default()));
         // The projection of the bill starts here.
         counters.statistics(store.requests(), clock.monotonic());
-        let (budget, membership, running) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        Ok(Self { options, store, clock, capturer, counters, budget, membership, running })
+        Ok(Self {
+            options,
+            store,
+            clock,
+            capturer,
+            counters,
+            tracer: Tracer::off(),
+            budget: OnceLock::new(),
+            membership: Mutex::default(),
+            running: Mutex::default(),
+        })
     }
 
     /// Makes it a node of a fleet: from the next start on it backs up the shards that the cluster gives it. The bucket
@@ -252,6 +265,12 @@ impl Replicator {
     pub fn watched_by(self, witness: Arc<dyn Witness>) -> Self {
         self.counters.tell(witness);
         self
+    }
+
+    /// Has what takes time told as spans.
+    #[must_use]
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// The shards of this node, as they are now. None while it does not run.
@@ -392,6 +411,7 @@ impl Replicator {
             clock: Arc::clone(&self.clock),
             capturer: Arc::clone(&self.capturer),
             counters: Arc::clone(&self.counters),
+            tracer: self.tracer.clone(),
             budget: Arc::clone(budget),
             is_new,
             is_second_life: false,
@@ -424,12 +444,29 @@ impl Replicator {
         news: &mut ScanNews,
     ) -> Result<Begun, CycleError> {
         let start = self.clock.monotonic();
+        let mut span = self.tracer.root(&c::CYCLE);
+        let scanned = span.within(self.scan_and_offer(running, tree)).await;
+        let scanned = scanned.inspect_err(|error| span.fail(error.word(), error))?;
+        span.enter(|| news.tell(&scanned));
+        let (databases, changed) = (scanned.databases, scanned.changed);
+        self.counters.scanned(&scanned);
+        let problems = scanned.problems.len() as u64;
+        Ok(Begun { span, start, scan: scanned.took, databases, changed, problems })
+    }
+
+    /// Scans, and says so when that takes long.
+    async fn scan_and_offer(&self, running: &Running, tree: &Tree) -> Result<Scanned, CycleError> {
         let scanning = tree.scan_and_offer();
         tokio::pin!(scanning);
         let mut waited = Duration::ZERO;
-        let scanned: Scanned = loop {
+        loop {
             tokio::select! {
-                scanned = &mut scanning => break scanned?,
+                scanned = &mut scanning => {
+                    if scanned.is_ok() {
+                        running.scans(Duration::ZERO);
+                    }
+                    return scanned;
+                }
                 () = tokio::time::sleep(SLOW_SCAN) => {
                     if !tree.is_scanning() {
                         // A bucket is listed, which may take hours: others would do no better.
@@ -440,13 +477,7 @@ impl Replicator {
                     running.scans(waited);
                 }
             }
-        };
-        running.scans(Duration::ZERO);
-        news.tell(&scanned);
-        let (databases, changed) = (scanned.databases, scanned.changed);
-        self.counters.scanned(&scanned);
-        let problems = scanned.problems.len() as u64;
-        Ok(Begun { start, scan: scanned.took, databases, changed, problems })
+        }
     }
 
     /// Makes the report of a cycle, and tells it.
@@ -457,13 +488,14 @@ impl Replicator {
         begun: Begun,
         since_last: &mut Statistics,
     ) -> Result<CycleReport, CycleError> {
-        let Begun { start, scan, databases, changed, problems } = begun;
+        let Begun { mut span, start, scan, databases, changed, problems } = begun;
         let (glance, volumes) = tree.glance().await?;
         running.saw(self, &volumes);
         self.counters.at_glance(glance, self.clock.monotonic());
         let now = self.statistics();
         let took = self.clock.monotonic().saturating_sub(start);
-        self.counters.cycled(took);
+        // So that the histogram knows of which cycle it is told.
+        span.enter(|| self.counters.cycled(took));
         let report = CycleReport {
             databases,
             changed,
@@ -478,7 +510,9 @@ impl Replicator {
             problems,
         };
         *since_last = now;
-        tell(&report);
+        report.describe(&mut span);
+        span.enter(|| tell(&report));
+        drop(span);
         if report.pending == 0 && report.stored + report.unchanged >= heap::WORTHWHILE {
             // Whether it is done yet does not matter to anybody.
             drop(tokio::task::spawn_blocking(heap::release));

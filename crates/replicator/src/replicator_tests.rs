@@ -10,6 +10,8 @@ mod keeping;
 mod mending;
 #[path = "replicator_tests/telling.rs"]
 mod telling;
+#[path = "replicator_tests/traces.rs"]
+mod traces;
 #[path = "replicator_tests/world.rs"]
 mod world;
 

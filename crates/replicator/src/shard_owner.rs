@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use ultrasimple_cluster::{Grant, Report};
 use ultrasimple_core::config::VerifyPercent;
 use ultrasimple_core::{Clock, Epoch, Hour, Place, ShardKey};
+use ultrasimple_trace::{Span, catalogue as c};
 
 use crate::CycleError;
 use crate::agenda::Agenda;
@@ -50,6 +51,15 @@ pub(crate) struct Seat {
     pub(crate) abort: CancellationToken,
 }
 
+impl Seat {
+    /// Says of a span which shard it is about.
+    pub(crate) fn describe(&self, span: &mut Span) {
+        span.say(&c::VOLUME, &self.shard.volume);
+        span.set(&c::SHARD, u64::from(self.shard.shard.0));
+        span.set(&c::EPOCH, self.grant.epoch.0);
+    }
+}
+
 /// What a shard is asked to have done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ask {
@@ -73,11 +83,17 @@ pub(crate) struct ShardOwner {
 enum Message {
     Recall(Box<Recollection>),
     Observe(News, RpcReplyPort<usize>),
-    Settle(DatabaseId, Outcome),
+    Settle(DatabaseId, Outcome, Traced),
     Glance(RpcReplyPort<Glance>),
     BeginTending(Ask, RpcReplyPort<Option<Box<Job>>>),
     EndTending(Option<Box<Tended>>),
     Quiet(RpcReplyPort<Option<Epoch>>),
+}
+
+/// The upload whose end is told, and the wait until the owner knows.
+struct Traced {
+    backup: Span,
+    commit: Span,
 }
 
 impl ShardOwner {
@@ -144,10 +160,16 @@ impl ShardOwner {
         let _ = self.actor.cast(Message::EndTending(tended.map(Box::new)));
     }
 
-    /// Takes in how an upload ended.
-    pub(crate) fn settle(&self, id: DatabaseId, outcome: Outcome) {
+    /// Takes in how an upload ended, which ends its span.
+    pub(crate) fn settle(&self, id: DatabaseId, outcome: Outcome, backup: Span) {
+        let traced = Traced { commit: backup.here().child(&c::COMMIT), backup };
         // An owner that is gone has forgotten all it knew: its successor begins anew.
-        let _ = self.actor.cast(Message::Settle(id, outcome));
+        let _ = self.actor.cast(Message::Settle(id, outcome, traced));
+    }
+
+    /// Takes in that an upload is not tried now.
+    pub(crate) fn defer(&self, id: DatabaseId) {
+        self.settle(id, Outcome::Deferred, Span::off());
     }
 
     pub(crate) async fn glance(&self) -> Result<Glance, CycleError> {
@@ -218,7 +240,10 @@ impl Actor for OwnerActor {
                 // A caller that no longer waits needs no answer.
                 let _ = reply.send(count);
             }
-            Message::Settle(id, outcome) => state.settle(id, outcome, now),
+            Message::Settle(id, outcome, Traced { backup, commit }) => {
+                backup.enter(|| state.settle(id, outcome, now));
+                drop((commit, backup));
+            }
             Message::Glance(reply) => {
                 let _ = reply.send(state.glance(now));
             }

@@ -19,6 +19,7 @@ use ultrasimple_core::{
 use ultrasimple_keeper::UpdateError;
 use ultrasimple_sqlite::{CaptureOptions, Capturer};
 use ultrasimple_store::{Store, StoreError};
+use ultrasimple_trace::Tracer;
 
 use crate::StartError;
 use crate::agenda::Agenda;
@@ -550,6 +551,7 @@ impl Keeper {
             clock,
             capturer: capturer()?,
             counters: Arc::new(KeepingCounters::default()),
+            tracer: Tracer::off(),
             settings,
             node,
             shards,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use ultrasimple_core::Timestamp;
 use ultrasimple_store::RequestCounts;
+use ultrasimple_trace::{Span, catalogue as c};
 
 use crate::bill::{Meter, ProjectedMonth};
 use crate::keeping::{Keeping, KeepingCounters, Kept};
@@ -275,4 +276,17 @@ pub struct CycleReport {
     pub took: Duration,
     /// Places that the scan could not look at.
     pub problems: u64,
+}
+
+impl CycleReport {
+    /// Says the same of the cycle's span.
+    pub(crate) fn describe(&self, span: &mut Span) {
+        span.set(&c::DATABASES, self.databases);
+        span.set(&c::CHANGED, self.changed);
+        span.set(&c::PROBLEMS, self.problems);
+        span.set(&c::STORED, self.stored);
+        span.set(&c::UNCHANGED, self.unchanged);
+        span.set(&c::PENDING, self.pending);
+        span.set(&c::FAILING, self.failed);
+    }
 }

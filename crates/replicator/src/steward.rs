@@ -16,10 +16,12 @@ use futures::{StreamExt, stream};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use ultrasimple_cluster::{Assignment, Membership, Phase, Report};
+use ultrasimple_cluster::{Assignment, Assignments, Membership, Phase, Report};
 use ultrasimple_core::config::VerifyPercent;
 use ultrasimple_core::{Clock, Epoch, Place, ShardKey, Volumes};
 use ultrasimple_keeper::catalogs;
+use ultrasimple_trace::catalogue as c;
+use ultrasimple_trace::{Here, Span, child};
 
 use crate::CycleError;
 use crate::keeper::tend;
@@ -185,9 +187,11 @@ impl State {
                 entry.owner.end();
             }
         }
+        // What is given back at once is one trace.
+        let mut give_back = None;
         for (shard, assignment) in assignments.iter() {
             match volumes.place_of(shard) {
-                Some(place) => self.assign(shard, place, *assignment).await?,
+                Some(place) => self.assign(shard, place, *assignment, &mut give_back).await?,
                 None => {
                     tracing::error!(%shard, "The shard {shard} is on none of this node's volumes");
                 }
@@ -202,8 +206,9 @@ impl State {
         shard: &ShardKey,
         place: Place,
         assignment: Assignment,
+        give_back: &mut Option<Span>,
     ) -> Result<(), SpawnErr> {
-        let Arguments { roster, membership, .. } = &self.arguments;
+        let Arguments { roster, membership, tender, .. } = &self.arguments;
         let Assignment { grant, phase } = assignment;
         match (roster.get(place), phase) {
             (None, Phase::Owned) => self.seat(shard, place, assignment).await,
@@ -218,7 +223,9 @@ impl State {
             (Some(entry), Phase::Releasing) => {
                 if entry.stage != Stage::Releasing {
                     roster.update(place, grant.epoch, |entry| entry.stage = Stage::Releasing);
-                    self.release(entry);
+                    let give_back =
+                        give_back.get_or_insert_with(|| tender.tracer.root(&c::GIVE_BACK));
+                    self.release(entry, give_back.here().child(&c::HAND_OVER));
                 }
                 Ok(())
             }
@@ -313,33 +320,45 @@ impl State {
     }
 
     /// Gives a shard back: what is in flight ends, its catalog says all, and the cluster hears of it.
-    fn release(&self, entry: Entry) {
+    fn release(&self, entry: Entry, mut span: Span) {
         let Arguments { membership, uploader, tender, drain_timeout, .. } = self.arguments.clone();
         let turns = Arc::clone(&self.turns);
         let owner = entry.owner;
         tokio::spawn(async move {
-            owner.seat().retire.cancel();
-            uploader.withdraw(owner.seat().place);
-            let mut quiet = tokio::time::timeout(drain_timeout, owner.quiet()).await;
-            if quiet.is_err() {
-                owner.seat().abort.cancel();
-                quiet = tokio::time::timeout(GIVEN_UP, owner.quiet()).await;
-            }
-            let catalog = match (quiet, entry.stage) {
-                // What its catalog says was never read.
-                (_, Stage::New) | (Err(_), _) => None,
-                (Ok(_), _) => {
-                    let _turn = turns.acquire_owned().await;
-                    let told = async {
-                        tend(&tender, &membership, &owner, Ask::Final).await;
-                        owner.quiet().await
-                    };
-                    tokio::time::timeout(drain_timeout, told).await.ok().flatten()
+            owner.seat().describe(&mut span);
+            let last_word = async {
+                owner.seat().retire.cancel();
+                uploader.withdraw(owner.seat().place);
+                let mut quiet = tokio::time::timeout(drain_timeout, owner.quiet()).await;
+                if quiet.is_err() {
+                    owner.seat().abort.cancel();
+                    quiet = tokio::time::timeout(GIVEN_UP, owner.quiet()).await;
+                }
+                match (quiet, entry.stage) {
+                    // What its catalog says was never read.
+                    (_, Stage::New) | (Err(_), _) => None,
+                    (Ok(_), _) => {
+                        let _turn = turns.acquire_owned().await;
+                        let told = async {
+                            tend(&tender, &membership, &owner, Ask::Final).await;
+                            owner.quiet().await
+                        };
+                        tokio::time::timeout(drain_timeout, told).await.ok().flatten()
+                    }
                 }
             };
+            let last_word = async { child(&c::RELEASE).within(last_word).await };
+            let catalog = span.within(last_word).await;
             let Seat { shard, grant, .. } = owner.seat();
             let (shard, epoch) = (shard.clone(), grant.epoch);
             membership.report(Report::Released { shard, epoch, catalog }).await;
+            if span.is_on() {
+                let is_gone = |now: &Arc<Assignments>| {
+                    now.get(&owner.seat().shard).is_none_or(|now| now.grant.epoch != epoch)
+                };
+                // When nobody tells any more, nobody will know better.
+                let _ = membership.watch().wait_for(is_gone).await;
+            }
         });
     }
 }
@@ -354,10 +373,11 @@ struct Reading {
 
 impl Reading {
     async fn run(self, owners: Vec<ShardOwner>) {
+        let span = self.tender.tracer.root(&c::TAKE_OVER);
         let there = if owners.len() >= WORTH_A_LISTING { self.list(&owners).await } else { None };
         let reads = stream::iter(owners).for_each_concurrent(AT_ONCE, |owner| {
             let is_there = there.as_ref().is_none_or(|there| there.contains(&owner.seat().shard));
-            self.read(owner, is_there)
+            self.read(owner, is_there, span.here())
         });
         reads.await;
     }
@@ -372,10 +392,19 @@ impl Reading {
         Some(there)
     }
 
-    async fn read(&self, owner: ShardOwner, is_there: bool) {
+    async fn read(&self, owner: ShardOwner, is_there: bool, take_over: Here) {
         let seat = owner.seat();
+        let mut span = take_over.child(&c::CLAIM);
+        seat.describe(&mut span);
         let trust = if self.is_second_life { Trust::None } else { Trust::Grant(seat.grant) };
-        let outcome = if is_there { recall(&self.tender, seat, trust).await } else { Ok(None) };
+        let recalled = span.within(recall(&self.tender, seat, trust));
+        let outcome = if is_there { recalled.await } else { Ok(None) };
+        match &outcome {
+            Ok(Some(found)) => span.set(&c::DATABASES, found.databases.len()),
+            Ok(None) => span.set(&c::DATABASES, 0usize),
+            Err(error) => span.fail(error.word(), error),
+        }
+        drop(span);
         if let Err(error @ RecallError::Fenced { epoch, .. }) = &outcome {
             self.membership.report(owner.fenced(*epoch, error.to_string())).await;
         }

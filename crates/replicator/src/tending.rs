@@ -14,11 +14,13 @@ use ultrasimple_core::catalog::{Change, Edit, HeldHour, Record};
 use ultrasimple_core::config::KeepSettings;
 use ultrasimple_core::retention::safe_now;
 use ultrasimple_core::{Catalog, Clock, ETag, Epoch, Hour, KeyStem, NodeName, ShardKey, Timestamp};
-use ultrasimple_keeper::catalogs::{self, Author};
+use ultrasimple_keeper::catalogs::{self, Author, Opened};
 use ultrasimple_keeper::verify::{Expected, VerifyError, verify};
 use ultrasimple_keeper::{Holds, PruneReport, UpdateError, Verdict, prune};
 use ultrasimple_sqlite::Capturer;
 use ultrasimple_store::{Store, StoreError};
+use ultrasimple_trace::catalogue::CATALOG;
+use ultrasimple_trace::{Tracer, child};
 
 use crate::agenda::{Due, Facts};
 use crate::keeping::{KeepingCounters, Kept};
@@ -81,6 +83,17 @@ pub(crate) enum TendError {
     Store(#[from] StoreError),
 }
 
+impl TendError {
+    /// A word for it.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Catalog(UpdateError::Fenced { .. }) => "fenced",
+            Self::Catalog(_) => "catalog",
+            Self::Store(_) => "store",
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Tender {
@@ -88,6 +101,7 @@ pub(crate) struct Tender {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) capturer: Arc<Capturer>,
     pub(crate) counters: Arc<KeepingCounters>,
+    pub(crate) tracer: Tracer,
     pub(crate) settings: KeepSettings,
     pub(crate) node: NodeName,
     pub(crate) shards: u32,
@@ -139,14 +153,7 @@ impl Tender {
         let catalog = if edits.is_empty() {
             opened.catalog
         } else {
-            self.counters.catalog_written();
-            match opened.write(store, &author).await {
-                Ok(catalog) => catalog,
-                Err(StoreError::ConditionFailed | StoreError::UnknownOutcome(_)) => {
-                    catalogs::update(store, &job.key, &author, &edits).await?
-                }
-                Err(error) => return Err(error.into()),
-            }
+            self.write(opened, &author, &edits).await?
         };
         let mut facts = self.facts(&catalog).await;
         facts.next_prune = [facts.next_prune, retry].into_iter().flatten().min();
@@ -158,6 +165,26 @@ impl Tender {
             done: job.due,
             epoch: catalog.epoch,
         })
+    }
+
+    /// Writes a catalog, or what is to change in it if somebody else did meanwhile.
+    async fn write(
+        &self,
+        opened: Opened,
+        author: &Author,
+        edits: &[Edit],
+    ) -> Result<Catalog, TendError> {
+        self.counters.catalog_written();
+        let (store, key) = (&*self.store, opened.catalog.key.clone());
+        let mut span = child(&CATALOG);
+        span.object(store.location(), &key.object_key());
+        let written = match opened.write(store, author).await {
+            Err(StoreError::ConditionFailed | StoreError::UnknownOutcome(_)) => {
+                catalogs::update(store, &key, author, edits).await.map_err(TendError::from)
+            }
+            written => written.map_err(TendError::from),
+        };
+        written.inspect_err(|error| span.fail(error.word(), error))
     }
 
     /// What the agenda has to know of a catalog.

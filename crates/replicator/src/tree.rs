@@ -21,6 +21,8 @@ use ultrasimple_core::{
 };
 use ultrasimple_sqlite::Capturer;
 use ultrasimple_store::Store;
+use ultrasimple_trace::catalogue as c;
+use ultrasimple_trace::{Tracer, child, here};
 
 use crate::CycleError;
 use crate::backup::{MemoryBudget, Workshop};
@@ -32,7 +34,7 @@ use crate::options::ReplicatorOptions;
 use crate::recall::{self, RecallError, Trust};
 use crate::roster::{self, Entry, Roster, Stage};
 use crate::scan::{Naming, NonZeroKey, Problem, Table, VolumeScanner};
-use crate::scanner::{self, News, Scanned, Scanner};
+use crate::scanner::{self, News, Scanned, Scanner, Wanted};
 use crate::shard::Glance;
 use crate::shard_owner::ShardOwner;
 use crate::statistics::{Counters, CycleReport};
@@ -50,6 +52,7 @@ pub(crate) struct Plan {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) capturer: Arc<Capturer>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) tracer: Tracer,
     pub(crate) budget: Arc<Mutex<PutBudget>>,
     /// Nothing was in the bucket before this start.
     pub(crate) is_new: bool,
@@ -155,6 +158,7 @@ impl Plan {
             clock: Arc::clone(&self.clock),
             capturer: Arc::clone(&self.capturer),
             counters: self.counters.keeping(),
+            tracer: self.tracer.clone(),
             settings: self.options.keep,
             node: self.options.node.clone(),
             shards: self.options.volumes.shards(),
@@ -271,24 +275,38 @@ impl Tree {
         self.steward.retry();
         let ready = self.roster.ready();
         let wanted = roster::wanted(&ready, self.volumes.places());
-        self.is_scanning.store(true, Ordering::Release);
-        let scanned = self.scanner.scan(Arc::new(wanted)).await;
-        self.is_scanning.store(false, Ordering::Release);
-        let mut scanned = scanned?;
+        let mut scanned = self.scan(wanted).await?;
         self.roster.set_counts(Arc::clone(&scanned.counts));
         let mut news = std::mem::take(&mut scanned.news);
         self.rebuild_missing(&news).await;
-        self.uploader.new_cycle();
+        // What begins from now on belongs to this cycle.
+        self.uploader.new_cycle(here());
+        let mut span = child(&c::DISPATCH);
         let observing = ready.into_iter().map(|(place, entry)| {
             let news = news.remove(&place).unwrap_or_default();
             async move {
                 let observed = entry.owner.observe(news).await;
                 self.roster.observed(place, entry.owner.epoch());
-                self.unless_gone(place, &entry.owner, observed).map(drop)
+                self.unless_gone(place, &entry.owner, observed)
             }
         });
-        try_join_all(observing).await?;
+        let offered = try_join_all(observing).await;
+        let offered = offered.inspect_err(|error| span.fail(error.word(), error))?;
+        span.set(&c::OFFERED, offered.into_iter().flatten().sum::<usize>());
+        drop(span);
         self.keeper.tick(self.reconciled_at());
+        Ok(scanned)
+    }
+
+    async fn scan(&self, wanted: Wanted) -> Result<Scanned, CycleError> {
+        let mut span = child(&c::SCAN);
+        self.is_scanning.store(true, Ordering::Release);
+        let scanned = self.scanner.scan(Arc::new(wanted)).await;
+        self.is_scanning.store(false, Ordering::Release);
+        let scanned = scanned.inspect_err(|error| span.fail(error.word(), error))?;
+        span.set(&c::DATABASES, scanned.databases);
+        span.set(&c::CHANGED, scanned.changed);
+        span.set(&c::PROBLEMS, scanned.problems.len());
         Ok(scanned)
     }
 

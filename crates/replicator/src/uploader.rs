@@ -14,11 +14,14 @@ use ractor::{
 use tokio::task::JoinHandle;
 use ultrasimple_cluster::{Membership, Report};
 use ultrasimple_core::{Footer, Hour, Place};
+use ultrasimple_trace::catalogue as c;
+use ultrasimple_trace::{Here, Span};
 
 use crate::CycleError;
 use crate::backup::{Attempt, Stop, Workshop};
 use crate::budget::PutBudget;
 use crate::dispatch::{Dispatcher, Ended, FAILURES_IN_A_ROW, Next, Ticket};
+use crate::scan::DatabaseId;
 use crate::shard::{Failure, Offer, Outcome};
 use crate::shard_owner::ShardOwner;
 use crate::witness::UploadOutcome;
@@ -42,8 +45,8 @@ pub(crate) struct Uploader(ActorRef<Message>);
 enum Message {
     Offer(ShardOwner, Vec<Offer>),
     Ended(Ticket, Ended),
-    /// A cycle begins: what did not work may work again.
-    NewCycle,
+    /// A cycle begins: what did not work may work again. What is begun from now on belongs to it.
+    NewCycle(Here),
     /// The put budget may have a request again.
     Refilled,
     WhenIdle(RpcReplyPort<()>),
@@ -72,9 +75,9 @@ impl Uploader {
         let _ = self.0.cast(Message::Offer(owner, offers));
     }
 
-    /// Tells that a cycle begins.
-    pub(crate) fn new_cycle(&self) {
-        let _ = self.0.cast(Message::NewCycle);
+    /// Tells that a cycle begins, and where it is in its trace.
+    pub(crate) fn new_cycle(&self, cycle: Here) {
+        let _ = self.0.cast(Message::NewCycle(cycle));
     }
 
     /// Gives back what waits of a shard.
@@ -102,6 +105,8 @@ struct State {
     /// When a long wait was last told.
     told: Option<Duration>,
     waiting: Vec<RpcReplyPort<()>>,
+    /// The last cycle that began.
+    cycle: Here,
 }
 
 /// A [`Message::Refilled`] to come.
@@ -121,7 +126,8 @@ impl Actor for UploaderActor {
         arguments: Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let dispatcher = Dispatcher::new(arguments.concurrent);
-        Ok(State { arguments, dispatcher, alarm: None, told: None, waiting: Vec::new() })
+        let (waiting, cycle) = (Vec::new(), Here::default());
+        Ok(State { arguments, dispatcher, alarm: None, told: None, waiting, cycle })
     }
 
     async fn handle(
@@ -138,7 +144,7 @@ impl Actor for UploaderActor {
             // Offered while the shard was being withdrawn: in the queue, it would hold up its release.
             Message::Offer(owner, offers) if owner.seat().retire.is_cancelled() => {
                 for offer in offers {
-                    owner.settle(offer.id, Outcome::Deferred);
+                    owner.defer(offer.id);
                 }
             }
             Message::Offer(owner, offers) => {
@@ -156,7 +162,10 @@ impl Actor for UploaderActor {
                     );
                 }
             }
-            Message::NewCycle => state.dispatcher.new_cycle(),
+            Message::NewCycle(cycle) => {
+                state.cycle = cycle;
+                state.dispatcher.new_cycle();
+            }
             Message::Refilled => state.alarm = None,
             Message::WhenIdle(reply) => {
                 state.waiting.retain(|waiting| !waiting.is_closed());
@@ -165,7 +174,7 @@ impl Actor for UploaderActor {
             Message::Withdraw(place) => {
                 let is_its = |owner: &ShardOwner| owner.seat().place == place;
                 for (owner, id) in state.dispatcher.withdraw(is_its) {
-                    owner.settle(id, Outcome::Deferred);
+                    owner.defer(id);
                 }
             }
             Message::Drain(reply) => {
@@ -191,7 +200,7 @@ impl State {
         loop {
             match self.dispatcher.next(budget) {
                 Next::Begin(ticket, owner, offer) => self.begin(myself, ticket, owner, offer),
-                Next::Defer(owner, id) => owner.settle(id, Outcome::Deferred),
+                Next::Defer(owner, id) => owner.defer(id),
                 Next::Wait(wait) => return self.wake_in(myself, wait),
                 Next::Nothing => return,
             }
@@ -203,9 +212,9 @@ impl State {
             workshop: Arc::clone(&self.arguments.workshop),
             membership: self.arguments.membership.clone(),
         };
-        let myself = myself.clone();
+        let (myself, span) = (myself.clone(), self.cycle.child(&c::BACKUP));
         tokio::spawn(async move {
-            let ended = upload.run(owner, offer).await;
+            let ended = span.here().within(upload.run(owner, offer, span)).await;
             let _ = myself.cast(Message::Ended(ticket, ended));
         });
     }
@@ -256,22 +265,58 @@ struct Upload {
 }
 
 impl Upload {
-    async fn run(self, owner: ShardOwner, offer: Offer) -> Ended {
+    /// It runs within the span that it tells of.
+    async fn run(self, owner: ShardOwner, offer: Offer, mut span: Span) -> Ended {
         let (id, since) = (offer.id, offer.since);
-        let lease = self.membership.lease();
-        if owner.seat().retire.is_cancelled() || !lease.is_trusted() {
-            owner.settle(id, Outcome::Deferred);
+        self.describe(&mut span, &owner, id);
+        if owner.seat().retire.is_cancelled() || !self.membership.lease().is_trusted() {
+            owner.defer(id);
             return Ended::of(&Outcome::Deferred, false);
         }
         let (clock, counters) = (&self.workshop.clock, &self.workshop.counters);
+        let begun = clock.monotonic();
+        span.set(&c::EXPOSURE, begun.saturating_sub(since));
+        let Attempt { outcome, sent } = self.attempt(&owner, offer).await;
+        let ended = Ended::of(&outcome, sent);
+        match &outcome {
+            Outcome::Failed(failure) | Outcome::Doubtful(failure, _) => {
+                counters.failed(failure, ended.is_the_stores_failure());
+                span.fail(failure.kind, &failure.reason);
+            }
+            Outcome::Unchanged { .. } => counters.unchanged(),
+            _ => {}
+        }
+        let now = clock.monotonic();
+        let (took, exposure) = (now.saturating_sub(begun), now.saturating_sub(since));
+        let came = UploadOutcome::of(&outcome);
+        counters.uploaded(came, took, exposure);
+        span.set(&c::OUTCOME, came.word());
+        owner.settle(id, outcome, span);
+        ended
+    }
+
+    fn describe(&self, span: &mut Span, owner: &ShardOwner, id: DatabaseId) {
+        if !span.is_on() {
+            return;
+        }
+        let table = self.workshop.table.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = table.path(id) {
+            span.say(&c::FILE_PATH, &path);
+        }
+        owner.seat().describe(span);
+    }
+
+    async fn attempt(&self, owner: &ShardOwner, offer: Offer) -> Attempt {
+        let (clock, counters) = (&self.workshop.clock, &self.workshop.counters);
+        let lease = self.membership.lease();
         let this_hour = || Hour::of(clock.now());
-        let (begun, begun_in) = (clock.monotonic(), this_hour());
+        let (id, begun_in) = (offer.id, this_hour());
         let attempt = self.workshop.back_up(id, owner.epoch(), offer.known());
         let attempt = AssertUnwindSafe(attempt).catch_unwind();
         // Whether a request that is given up was made, nobody knows.
         let given_up =
             || Attempt { outcome: Outcome::GivenUp(begun_in.max(this_hour())), sent: true };
-        let Attempt { outcome, sent } = tokio::select! {
+        tokio::select! {
             biased;
             () = owner.seat().abort.cancelled() => given_up(),
             () = lease.lost() => given_up(),
@@ -279,7 +324,7 @@ impl Upload {
                 Ok(Ok(attempt)) => attempt,
                 Ok(Err(Stop::Fenced(theirs))) => {
                     counters.fenced();
-                    self.membership.report(fenced(&owner, &theirs)).await;
+                    self.membership.report(fenced(owner, &theirs)).await;
                     given_up()
                 }
                 Err(_) => {
@@ -291,19 +336,6 @@ impl Upload {
                     Attempt { outcome, sent: true }
                 }
             },
-        };
-        let ended = Ended::of(&outcome, sent);
-        match &outcome {
-            Outcome::Failed(failure) | Outcome::Doubtful(failure, _) => {
-                counters.failed(failure, ended.is_the_stores_failure());
-            }
-            Outcome::Unchanged { .. } => counters.unchanged(),
-            _ => {}
         }
-        let now = clock.monotonic();
-        let (took, exposure) = (now.saturating_sub(begun), now.saturating_sub(since));
-        counters.uploaded(UploadOutcome::of(&outcome), took, exposure);
-        owner.settle(id, outcome);
-        ended
     }
 }

@@ -11,6 +11,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 pub use ultrasimple_core::CheckLevel;
 use ultrasimple_core::{CheckResult, Clock, SystemClock};
+use ultrasimple_trace::catalogue::{CHECK, LEVEL};
+use ultrasimple_trace::child;
 
 use crate::error::code_and_message;
 use crate::image::Image;
@@ -64,16 +66,35 @@ pub(crate) fn check_path(
     if level == CheckLevel::Off {
         return Ok(CheckResult::Skipped);
     }
-    let seal = Seal::new(None);
-    if seal.is_none() {
-        let (code, message) = (ffi::SQLITE_ERROR, source::unsealed().to_string());
-        return Err(CheckError::Sqlite { code, message });
+    traced(level, || {
+        let seal = Seal::new(None);
+        if seal.is_none() {
+            let (code, message) = (ffi::SQLITE_ERROR, source::unsealed().to_string());
+            return Err(CheckError::Sqlite { code, message });
+        }
+        let uri = source::uri(&path, "mode=ro&immutable=1");
+        match source::open(&uri, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+            Ok(mut connection) => run(&mut connection, level, time_limit(size), clock),
+            Err(error) => sort(&error, Duration::ZERO),
+        }
+    })
+}
+
+/// A check, as a span.
+fn traced(
+    level: CheckLevel,
+    check: impl FnOnce() -> Result<CheckResult, CheckError>,
+) -> Result<CheckResult, CheckError> {
+    let mut span = child(&CHECK);
+    span.say(&LEVEL, &level);
+    let checked = check();
+    match &checked {
+        Ok(CheckResult::Failed(finding)) => span.fail("damaged", finding),
+        Ok(_) => {}
+        Err(error @ CheckError::Timeout { .. }) => span.fail("check_timeout", error),
+        Err(error) => span.fail("check", error),
     }
-    let uri = source::uri(&path, "mode=ro&immutable=1");
-    match source::open(&uri, OpenFlags::SQLITE_OPEN_READ_ONLY) {
-        Ok(mut connection) => run(&mut connection, level, time_limit(size), clock),
-        Err(error) => sort(&error, Duration::ZERO),
-    }
+    checked
 }
 
 /// Checks images in memory; keeps its connections, as opening one costs as much as a small check. A
@@ -98,6 +119,15 @@ impl Checker {
         if let Some(path) = image.spool_path() {
             return check_path(path, level, clock);
         }
+        traced(level, || self.check_in_memory(image, level, clock))
+    }
+
+    fn check_in_memory(
+        &self,
+        image: &mut Image,
+        level: CheckLevel,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<CheckResult, CheckError> {
         let bytes = image.as_bytes_mut().unwrap_or_default();
         // SQLite's in-memory VFS has no WAL, so it refuses images whose header asks for one (2): they
         // ask for a rollback journal (1) while they are checked.

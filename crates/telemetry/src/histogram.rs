@@ -1,10 +1,12 @@
 //! A distribution, counted as it happens.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
+use ultrasimple_core::Timestamp;
+use ultrasimple_trace::Context;
 
 use crate::catalogue::{Instrument, Kind};
 use crate::samples::words;
@@ -25,6 +27,19 @@ struct Cell {
     /// One for each bound, and one for what is above all of them.
     buckets: Box<[AtomicU64]>,
     sum_us: AtomicU64,
+    /// The last one that a trace tells of, for each bucket; empty before there is any.
+    exemplars: Mutex<Vec<Option<Exemplar>>>,
+}
+
+/// One of those that were counted, and where there is more about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exemplar {
+    /// Its span.
+    pub context: Context,
+    /// When it was counted.
+    pub at: Timestamp,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// What a histogram has seen.
@@ -36,6 +51,8 @@ pub struct Reading {
     pub count: u64,
     /// How long in all, in seconds.
     pub sum: f64,
+    /// For each bucket, and for what is above all bounds, one of those in it. Empty where nothing is traced.
+    pub exemplars: Vec<Option<Exemplar>>,
 }
 
 impl Histogram {
@@ -49,6 +66,7 @@ impl Histogram {
             word,
             buckets: (0..=bounds.len()).map(|_| AtomicU64::default()).collect(),
             sum_us: AtomicU64::default(),
+            exemplars: Mutex::default(),
         };
         let cells = match words(instrument) {
             [] => vec![cell(None)],
@@ -64,11 +82,28 @@ impl Histogram {
 
     /// It took so long. `word`: the value of the instrument's label; what is no word of it is not counted.
     pub fn record(&self, word: Option<&'static str>, took: Duration) {
+        self.record_with(word, took, None);
+    }
+
+    /// The same, of what a trace may tell more of.
+    pub fn record_with(
+        &self,
+        word: Option<&'static str>,
+        took: Duration,
+        exemplar: Option<Exemplar>,
+    ) {
         let Some(cell) = self.cells.iter().find(|cell| cell.word == word) else { return };
         let seconds = took.as_secs_f64();
         let above = self.bounds.partition_point(|bound| *bound < seconds);
         if let Some(bucket) = cell.buckets.get(above) {
             bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        if exemplar.is_some() {
+            let mut exemplars = cell.exemplars.lock().unwrap_or_else(PoisonError::into_inner);
+            exemplars.resize(cell.buckets.len(), None);
+            if let Some(place) = exemplars.get_mut(above) {
+                *place = exemplar;
+            }
         }
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         cell.sum_us.fetch_add(us, Ordering::Relaxed);
@@ -105,7 +140,8 @@ impl Cell {
         // What is above all bounds.
         let _ = up_to.count();
         let sum = Duration::from_micros(self.sum_us.load(Ordering::Relaxed)).as_secs_f64();
-        Reading { buckets, count, sum }
+        let exemplars = self.exemplars.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Reading { buckets, count, sum, exemplars }
     }
 }
 

@@ -1,9 +1,12 @@
-//! What the daemon tells of itself in numbers.
+//! What the programs tell of themselves, in numbers and in spans.
 //!
 //! ```text
 //!                      catalogue (all instruments there are)
 //!                          ▲             ▲            ▲
 //!   Source ──samples──▶ text: /metrics   otlp: push   document: docs/METRICS.md
+//!                                           ▲            ▲
+//!   Tracer ──spans──────────────────────────┘            │
+//!                      catalogue of spans (`ultrasimple-trace`)
 //! ```
 //!
 //! Owns the names, units and meanings, and the formats. Does not own the numbers: whoever counts keeps them, and is
@@ -18,6 +21,6 @@ pub mod process;
 mod samples;
 pub mod text;
 
-pub use histogram::{Histogram, Reading};
-pub use otlp::{Exporter, Otlp, OtlpError, Service};
+pub use histogram::{Exemplar, Histogram, Reading};
+pub use otlp::{Exporter, Otlp, OtlpError, Service, TraceExporter, Traces};
 pub use samples::{Sample, Samples, Source, Value};

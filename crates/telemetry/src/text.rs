@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::catalogue::{Instrument, Kind};
+use crate::histogram::Exemplar;
 use crate::samples::{Sample, Samples, Value};
 
 /// How numbers are written down.
@@ -44,7 +45,7 @@ pub fn encode(samples: &Samples, format: Format) -> String {
             last = sample.instrument.name;
             head(&mut text, sample.instrument, format);
         }
-        body(&mut text, sample);
+        body(&mut text, sample, format);
     }
     if format == Format::OpenMetrics {
         text.push_str("# EOF\n");
@@ -69,7 +70,7 @@ fn head(text: &mut String, instrument: &Instrument, format: Format) {
     let _ = writeln!(text, "# HELP {name} {meaning}\n# TYPE {name} {kind}");
 }
 
-fn body(text: &mut String, Sample { instrument, word, value }: &Sample) {
+fn body(text: &mut String, Sample { instrument, word, value }: &Sample, format: Format) {
     let name = instrument.prometheus;
     let label = instrument
         .label
@@ -79,14 +80,29 @@ fn body(text: &mut String, Sample { instrument, word, value }: &Sample) {
     match value {
         Value::Number(number) => line(text, name, "", label, None, *number),
         Value::Distribution(reading) => {
-            for (bound, count) in &reading.buckets {
-                line(text, name, "_bucket", label, Some(&format!("{bound:?}")), whole(*count));
+            let bounds =
+                reading.buckets.iter().map(|(bound, count)| (format!("{bound:?}"), *count));
+            let above = ("+Inf".to_owned(), reading.count);
+            for (index, (bound, count)) in bounds.chain([above]).enumerate() {
+                line(text, name, "_bucket", label, Some(&bound), whole(count));
+                let exemplar = reading.exemplars.get(index).copied().flatten();
+                // Prometheus' own format has none.
+                if let Some(exemplar) = exemplar.filter(|_| format == Format::OpenMetrics) {
+                    text.pop();
+                    add_exemplar(text, exemplar);
+                }
             }
-            line(text, name, "_bucket", label, Some("+Inf"), whole(reading.count));
             line(text, name, "_sum", label, None, reading.sum);
             line(text, name, "_count", label, None, whole(reading.count));
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "2^53 milliseconds are out of reach")]
+fn add_exemplar(text: &mut String, Exemplar { context, at, took }: Exemplar) {
+    let (trace, span) = (context.trace, context.span);
+    let (took, at) = (took.as_secs_f64(), at.as_millisecond() as f64 / 1_000.0);
+    let _ = writeln!(text, " # {{trace_id=\"{trace}\",span_id=\"{span}\"}} {took} {at}");
 }
 
 #[expect(clippy::cast_precision_loss, reason = "2^53 of anything are out of reach")]
@@ -172,6 +188,33 @@ mod tests {
         assert!(text.contains("# TYPE ultrasimple_backups_sent_bytes counter\n"), "{text}");
         assert!(text.contains("\nultrasimple_backups_sent_bytes_total 12345678901\n"), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn open_metrics_tells_which_trace_an_example_is_in() {
+        use ultrasimple_trace::{Context, SpanId, TraceId};
+        let waits = Histogram::new(&WAITS);
+        let context = Context { trace: TraceId(0xa), span: SpanId(0xb) };
+        let at = ultrasimple_core::Timestamp::from_millisecond(1_700_000_000_250).unwrap();
+        for ms in [400, 2_000, 20_000] {
+            let took = Duration::from_millis(ms);
+            let exemplar = (ms != 400).then_some(Exemplar { context, at, took });
+            waits.record_with(None, took, exemplar);
+        }
+        let mut samples = Samples::default();
+        samples.distribution(&waits);
+        let text = encode(&samples, Format::OpenMetrics);
+        let ids = "trace_id=\"0000000000000000000000000000000a\",span_id=\"000000000000000b\"";
+        let lines: Vec<_> = text.lines().filter(|line| line.contains("_bucket")).collect();
+        assert_eq!(
+            lines,
+            [
+                "waits_seconds_bucket{le=\"0.5\"} 1".to_owned(),
+                format!("waits_seconds_bucket{{le=\"10.0\"}} 2 # {{{ids}}} 2 1700000000.25"),
+                format!("waits_seconds_bucket{{le=\"+Inf\"}} 3 # {{{ids}}} 20 1700000000.25"),
+            ]
+        );
+        assert!(!encode(&samples, Format::Prometheus).contains("trace_id"));
     }
 
     #[test]

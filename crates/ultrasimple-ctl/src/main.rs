@@ -27,6 +27,7 @@ mod show;
 mod status;
 #[cfg(test)]
 mod testing;
+mod traced;
 mod verify;
 
 use std::fmt::{self, Display};
@@ -137,7 +138,7 @@ fn start(request: Request) -> anyhow::Result<Outcome> {
     let parallel = parallel(&cli);
     until_interrupted(parallel, async {
         let store = connect::open(&settings.store, parallel.max(find::LOOKS_IN_FLIGHT)).await?;
-        run(store.as_ref(), &cli, &settings, rule, parallel).await
+        traced::traced(&cli.command, run(store.as_ref(), &cli, &settings, rule, parallel)).await
     })
 }
 

@@ -79,6 +79,17 @@ pub(crate) enum NoPick {
     Store(String),
 }
 
+impl NoPick {
+    /// A word for it.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::NothingEarlyEnough(_) => "nothing_early_enough",
+            Self::Bad(_) => "bad",
+            Self::Store(_) => "store",
+        }
+    }
+}
+
 /// A search for the right backup of one database.
 #[derive(Debug)]
 pub(crate) struct Search {

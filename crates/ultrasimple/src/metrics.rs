@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use ultrasimple_cluster::Lease;
-use ultrasimple_core::Timestamp;
+use ultrasimple_core::{Clock, SystemClock, Timestamp};
 use ultrasimple_replicator::{
     Keeping, ProjectedMonth, ShardCounts, Statistics, UploadOutcome, Witness,
 };
-use ultrasimple_telemetry::{Histogram, Samples, catalogue as c, process};
+use ultrasimple_telemetry::{Exemplar, Histogram, Samples, catalogue as c, process};
 
 /// What is counted as it happens.
 #[derive(Debug)]
@@ -43,7 +43,9 @@ impl Witness for Distributions {
     }
 
     fn cycled(&self, took: Duration) {
-        self.cycles.record(None, took);
+        let example = ultrasimple_trace::context();
+        let example = example.map(|context| Exemplar { context, at: SystemClock.now(), took });
+        self.cycles.record_with(None, took, example);
     }
 
     fn uploaded(&self, outcome: UploadOutcome, took: Duration) {

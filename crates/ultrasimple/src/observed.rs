@@ -82,14 +82,13 @@ impl Observed {
     ///
     /// # Errors
     /// When the environment says something that cannot be done.
-    pub(crate) fn export(self: &Arc<Self>, otlp: Otlp) -> Result<Exporter, OtlpError> {
-        let service = Service {
-            name: "ultrasimple",
-            version: env!("CARGO_PKG_VERSION"),
-            node: self.node.to_string(),
-        };
+    pub(crate) fn export(
+        self: &Arc<Self>,
+        otlp: Otlp,
+        service: &Service,
+    ) -> Result<Exporter, OtlpError> {
         let (source, clock) = (Arc::clone(self) as Arc<dyn Source>, Arc::clone(&self.clock));
-        otlp.start(&service, source, &self.distributions.all(), clock)
+        otlp.start(service, source, &self.distributions.all(), clock)
     }
 
     async fn ask(&self) -> Result<Vec<ShardStatus>, String> {

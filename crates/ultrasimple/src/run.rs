@@ -14,14 +14,15 @@ use ultrasimple_core::config::{FleetSettings, HttpSettings, RunMode, Settings};
 use ultrasimple_core::{Clock, SystemClock};
 use ultrasimple_replicator::{CycleReport, Replicator, ReplicatorOptions, RunError};
 use ultrasimple_store::Store;
-use ultrasimple_telemetry::Otlp;
+use ultrasimple_telemetry::{Otlp, Service, Traces};
+use ultrasimple_trace::Tracer;
 
 use crate::http::{self, Server, Token};
 use crate::metrics::Distributions;
 use crate::observed::Observed;
 use crate::{fleet, scratch, signals, store};
 
-/// How long the last numbers may take on their way to the collector.
+/// How long the last numbers and spans may take on their way to the collector.
 const LAST_EXPORT: Duration = Duration::from_secs(5);
 
 /// How it ended.
@@ -44,6 +45,8 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
     let cancel = signals::cancellation()?;
     let otlp = Otlp::wanted().context("cannot start")?;
     let otlp = otlp.filter(|_| settings.run != RunMode::DryRun);
+    let traces = Traces::wanted().context("cannot start")?;
+    let traces = traces.filter(|_| settings.run != RunMode::DryRun);
     // Takes what others may have, before anything is asked of the store.
     let door = door(&settings.http).await?;
     scratch::prepare(&settings.upload.scratch)?;
@@ -59,8 +62,13 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let replicator = Replicator::new(options(&settings), Arc::clone(&store), Arc::clone(&clock));
     let distributions = Arc::new(Distributions::default());
-    let replicator =
-        replicator.context("cannot start")?.watched_by(Arc::clone(&distributions) as _);
+    let service = service(&settings);
+    let traces = traces.map(|traces| traces.start(&service, Arc::clone(&clock)));
+    let (tracer, traces) = traces.transpose().context("cannot start")?.unzip();
+    let replicator = replicator
+        .context("cannot start")?
+        .watched_by(Arc::clone(&distributions) as _)
+        .traced_by(tracer.unwrap_or(Tracer::off()));
     let replicator = Arc::new(replicator);
     let fleet = settings.fleet.as_ref().filter(|_| settings.run == RunMode::Forever);
     let joining = Joining {
@@ -76,17 +84,28 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
     let (bucket, clock) = (store.location().to_owned(), Arc::clone(&clock));
     let observed = Observed::new(&settings, bucket, Arc::clone(&replicator), clock, distributions);
     let observed = Arc::new(observed);
-    let exporter = otlp.map(|otlp| observed.export(otlp)).transpose().context("cannot start")?;
+    let exporter = otlp.map(|otlp| observed.export(otlp, &service)).transpose();
+    let exporter = exporter.context("cannot start")?;
     if let Some(server) = &server {
         server.tell_of(observed);
     }
     let outcome = act(&joining, cancel).await;
-    if let Some(exporter) = exporter
-        && let Err(error) = exporter.end(LAST_EXPORT).await
-    {
+    let last_numbers = async { exporter?.end(LAST_EXPORT).await.err() };
+    let last_spans = async { traces?.end(LAST_EXPORT).await.err() };
+    let (numbers, spans) = tokio::join!(last_numbers, last_spans);
+    if let Some(error) = numbers {
         warn!("The last numbers could not be exported: {error}");
     }
+    if let Some(error) = spans {
+        warn!("The last spans could not be exported: {error}");
+    }
     outcome
+}
+
+/// Who tells.
+fn service(settings: &Settings) -> Service {
+    let (version, node) = (env!("CARGO_PKG_VERSION"), settings.node.node.to_string());
+    Service { name: "ultrasimple", version, node }
 }
 
 /// How this node gets into its fleet, if it has one.

@@ -14,6 +14,7 @@ use ultrasimple_core::object::ObjectWriter;
 use ultrasimple_core::{ContentHash, Footer, Hour, ObjectKey, Timestamp};
 use ultrasimple_sqlite::Image;
 use ultrasimple_store::{Body, ByteRange, Chunk, Condition, ETag, Store, StoreError};
+use ultrasimple_trace::catalogue::{COMPRESS, IMAGE_SIZE};
 
 use super::PreparedBody;
 use crate::conflict::{Decision, Reason, decide};
@@ -276,7 +277,9 @@ pub(crate) fn store_failure(error: &StoreError) -> Failure {
 /// dropped, the thread ends.
 fn stream(image: Arc<Image>, fields: FooterFields) -> Body {
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    let mut span = ultrasimple_trace::child(&COMPRESS);
     tokio::task::spawn_blocking(move || {
+        span.set(&IMAGE_SIZE, image.len());
         let output = ChunkWriter { sender, buffer: Vec::with_capacity(CHUNK) };
         let mut writer = ObjectWriter::new(output, image.len());
         let written = image
@@ -286,6 +289,7 @@ fn stream(image: Arc<Image>, fields: FooterFields) -> Body {
             .and_then(|(output, _)| Ok(output.end()?));
         if let Err(error) = written {
             // Without an end, the store stores nothing.
+            span.fail("given_up", &error);
             tracing::debug!(%error, "a streamed upload was given up");
         }
     });

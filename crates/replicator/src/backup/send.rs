@@ -7,6 +7,8 @@ use ultrasimple_core::catalog::{Newest, StoredBackup};
 use ultrasimple_core::key::KeyStem;
 use ultrasimple_core::{CheckResult, Clock, Footer, Hour};
 use ultrasimple_store::{ETag, FetchError, Store, inventory};
+use ultrasimple_trace::catalogue::{PUT, SENT};
+use ultrasimple_trace::child;
 
 use super::put::{self, Put, PutError};
 use super::{Attempt, Prepared, Stop};
@@ -102,7 +104,20 @@ impl Sending<'_> {
         let mut put = put_of(store, stem, &prepared, here.map(|last| last.etag));
         put.must_write = doubted.is_some();
         let Prepared { digest, settled, body, .. } = prepared;
-        let backup = match put.run(body).await {
+        let mut span = child(&PUT);
+        span.object(store.location(), &put.key);
+        let done = span.within(put.run(body)).await;
+        match &done {
+            Ok(done) => span.set(&SENT, done.sent_bytes),
+            Err(PutError::Failed(failure) | PutError::Doubtful(failure)) => {
+                span.fail(failure.kind, &failure.reason);
+            }
+            Err(PutError::Fenced(_)) => {
+                span.fail("fenced", &"the bucket has a backup of a later owner");
+            }
+        }
+        drop(span);
+        let backup = match done {
             Ok(done) => {
                 match done.sent_bytes {
                     0 => counters.unchanged(),

@@ -10,12 +10,12 @@ use ultrasimple_testkit::bank::{Bank, BankOptions};
 
 use super::*;
 
-const FIRST: u64 = 10;
+pub(super) const FIRST: u64 = 10;
 const SECOND: u64 = 20;
 
 /// A node, and what the cluster tells it.
-struct Member {
-    session: Session,
+pub(super) struct Member {
+    pub(super) session: Session,
     controls: Controls,
     assignments: Assignments,
 }
@@ -24,7 +24,7 @@ fn shard(number: u32) -> ShardKey {
     ShardKey { volume: "default".parse().unwrap(), shard: ShardId(number) }
 }
 
-fn grant(revision: u64, handed_over_by: Option<u64>) -> Grant {
+pub(super) fn grant(revision: u64, handed_over_by: Option<u64>) -> Grant {
     let handed_over_by = handed_over_by.map(|revision| Epoch::new(3, revision));
     Grant { epoch: Epoch::new(3, revision), handed_over_by }
 }
@@ -35,24 +35,27 @@ impl Member {
     }
 
     async fn start_as(world: &World, builder: ReplicatorBuilder) -> Self {
+        Self::start_with(world, builder.build().unwrap()).await
+    }
+
+    pub(super) async fn start_with(world: &World, replicator: Replicator) -> Self {
         let clock = Arc::clone(&world.clock) as Arc<dyn Clock>;
         let (membership, controls) = membership(clock);
         controls.trust_until(Duration::MAX);
-        let replicator = builder.build().unwrap();
         replicator.join(membership);
         let session = Session::start(replicator).await;
         Self { session, controls, assignments: Assignments::new() }
     }
 
     /// The cluster gives it shards.
-    async fn own(&mut self, shards: impl IntoIterator<Item = u32>, grant: Grant) {
+    pub(super) async fn own(&mut self, shards: impl IntoIterator<Item = u32>, grant: Grant) {
         let owned = Assignment { grant, phase: Phase::Owned };
         self.assignments.extend(shards.into_iter().map(|number| (shard(number), owned)));
         self.assign().await;
     }
 
     /// The cluster wants shards back, and gets them: gives which catalogs are the last word.
-    async fn release(&mut self, shards: &[u32]) -> Vec<Option<u64>> {
+    pub(super) async fn release(&mut self, shards: &[u32]) -> Vec<Option<u64>> {
         for &number in shards {
             self.assignments.get_mut(&shard(number)).unwrap().phase = Phase::Releasing;
         }
@@ -100,7 +103,7 @@ impl Member {
         }
     }
 
-    async fn cycle(&mut self) -> CycleReport {
+    pub(super) async fn cycle(&mut self) -> CycleReport {
         self.session.cycle().await
     }
 }

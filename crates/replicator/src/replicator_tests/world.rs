@@ -74,6 +74,8 @@ pub(super) struct FaultyStore {
     pub(super) denied: Mutex<Option<String>>,
     /// The next write of a catalog never ends.
     pub(super) hang_catalog: AtomicBool,
+    /// What it says of where it is, if not the truth.
+    pub(super) location: OnceLock<String>,
 }
 
 impl FaultyStore {
@@ -89,7 +91,7 @@ impl FaultyStore {
 #[async_trait]
 impl Store for FaultyStore {
     fn location(&self) -> &str {
-        self.inner.location()
+        self.location.get().map_or_else(|| self.inner.location(), String::as_str)
     }
     fn max_key_bytes(&self) -> usize {
         self.inner.max_key_bytes()
@@ -179,6 +181,7 @@ impl World {
             time: Mutex::new(None),
             denied: Mutex::new(None),
             hang_catalog: AtomicBool::new(false),
+            location: OnceLock::new(),
         });
         Self { folder, store, clock: ManualClock::at("2024-01-15T13:05:00Z") }
     }

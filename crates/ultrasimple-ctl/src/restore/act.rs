@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use ultrasimple_core::{CheckResult, Footer, KeyStem};
 use ultrasimple_sqlite::{CheckLevel, InstallOptions, Installation, check_file};
 use ultrasimple_store::{FetchError, Store};
+use ultrasimple_trace::catalogue::{DOWNLOAD, FILE_PATH, IMAGE_SIZE, RESTORE};
+use ultrasimple_trace::{child, here};
 
 use crate::progress::Progress;
 use crate::select::{NoPick, Pick, Rule, Search, Verdict};
@@ -45,6 +47,23 @@ enum Failure {
 /// # Errors
 /// When there is none.
 pub(crate) async fn restore(
+    store: &dyn Store,
+    search: &mut Search,
+    pick: Pick,
+    target: &PathBuf,
+    how: How,
+    progress: &Progress,
+) -> Result<Pick, NoPick> {
+    let mut span = child(&RESTORE);
+    span.say(&FILE_PATH, &target.display());
+    span.set(&IMAGE_SIZE, pick.footer.size);
+    let at = search.rule().at;
+    let restored =
+        span.within(search_and_restore(store, search, pick, target, how, progress)).await;
+    restored.inspect_err(|error| span.fail(error.word(), &super::report::explain(error, at)))
+}
+
+async fn search_and_restore(
     store: &dyn Store,
     search: &mut Search,
     mut pick: Pick,
@@ -143,7 +162,10 @@ impl Job<'_> {
         .map_err(Failure::Other)?;
         let capped = Capped { file, left: expected.size, progress: self.progress.clone() };
         let writer = BufWriter::with_capacity(BUFFER, capped);
+        let mut span = child(&DOWNLOAD);
+        span.object(self.store.location(), key);
         let result = ultrasimple_store::fetch(self.store, key, writer).await;
+        let result = result.inspect_err(|error| span.fail("fetch", error));
         Ok((installation, result.map(|(footer, ..)| footer)))
     }
 
@@ -190,7 +212,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
-    match tokio::task::spawn_blocking(work).await {
+    let here = here();
+    match tokio::task::spawn_blocking(move || here.enter(work)).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
