@@ -58,13 +58,13 @@ pub struct Replicator {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) capturer: Arc<Capturer>,
-    counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
     /// Made by the first start; what is spent is spent for all that follow.
     budget: OnceLock<Arc<Mutex<PutBudget>>>,
     /// Its place in a fleet. `None`: it is alone.
     membership: Mutex<Option<Membership>>,
     /// The actors, while they run.
-    running: Mutex<Option<Node>>,
+    pub(crate) running: Mutex<Option<Node>>,
 }
 
 /// What is running.
@@ -180,6 +180,8 @@ pub struct ShardStatus {
     pub failing: u64,
     /// How long the oldest change has been waiting.
     pub exposure_seconds: f64,
+    /// The same of those changes only that nothing about their own database keeps out of the bucket.
+    pub waiting_seconds: f64,
 }
 
 /// A shard's volume and number.
@@ -219,7 +221,7 @@ impl Replicator {
         *self.membership.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
     }
 
-    fn membership(&self) -> Option<Membership> {
+    pub(crate) fn membership(&self) -> Option<Membership> {
         self.membership.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -260,6 +262,7 @@ impl Replicator {
                 pending: glance.pending,
                 failing: glance.failing,
                 exposure_seconds: glance.exposure.as_secs_f64(),
+                waiting_seconds: glance.unserved.as_secs_f64(),
             }
         });
         Ok(shards.collect())
@@ -457,6 +460,7 @@ impl Replicator {
             problems,
         };
         *since_last = now;
+        self.counters.reported(self.clock.now(), report.clone());
         tell(&report);
         if report.pending == 0 && report.stored + report.unchanged >= heap::WORTHWHILE {
             // Whether it is done yet does not matter to anybody.

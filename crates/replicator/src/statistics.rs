@@ -1,6 +1,6 @@
 //! What has happened so far, counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,9 @@ use crate::roster::{Roster, ShardCounts};
 use crate::shard::{Failure, Glance};
 use crate::witness::{UploadOutcome, Witness};
 
+/// Cycles that are remembered: an hour of them, at the default interval.
+pub const RECENT_CYCLES: usize = 240;
+
 /// Counted by uploads as they happen.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -26,6 +29,7 @@ pub(crate) struct Counters {
     queued: AtomicU64,
     in_flight: AtomicU64,
     last: Mutex<LastCycle>,
+    recent: Mutex<VecDeque<PastCycle>>,
     keeping: Arc<KeepingCounters>,
     meter: Mutex<Meter>,
     /// Of the actors that run.
@@ -118,6 +122,20 @@ impl Counters {
     pub(crate) fn at_glance(&self, glance: Glance, now: Duration) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         (last.glance, last.glanced) = (glance, now);
+    }
+
+    /// A cycle has ended.
+    pub(crate) fn reported(&self, at: Timestamp, report: CycleReport) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() >= RECENT_CYCLES {
+            recent.pop_front();
+        }
+        recent.push_back(PastCycle { at, report });
+    }
+
+    /// The last cycles, the oldest first.
+    pub(crate) fn recent(&self) -> Vec<PastCycle> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// What is counted of the keeping of the bucket.
@@ -248,4 +266,13 @@ pub struct CycleReport {
     pub took: Duration,
     /// Places that the scan could not look at.
     pub problems: u64,
+}
+
+/// One of the last cycles.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PastCycle {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How.
+    pub report: CycleReport,
 }

@@ -217,8 +217,8 @@ pub(crate) struct Tree {
     steward: Steward,
     pub(crate) roster: Roster,
     tender: Arc<Tender>,
-    table: Arc<RwLock<Table>>,
-    namer: Arc<Namer>,
+    pub(crate) table: Arc<RwLock<Table>>,
+    pub(crate) namer: Arc<Namer>,
     volumes: Volumes,
     is_new: bool,
     is_settled: AtomicBool,
@@ -377,7 +377,7 @@ impl Tree {
     }
 
     /// An owner whose shard has been taken away meanwhile need not answer.
-    fn unless_gone<T>(
+    pub(crate) fn unless_gone<T>(
         &self,
         place: Place,
         owner: &ShardOwner,
@@ -407,6 +407,7 @@ impl Tree {
                 waiting: all.waiting + one.waiting,
                 failing: all.failing + one.failing,
                 exposure: all.exposure.max(one.exposure),
+                unserved: all.unserved.max(one.unserved),
                 catalog_age: all.catalog_age.max(one.catalog_age),
                 unseen: all.unseen + one.unseen,
                 kept: all.kept.and(one.kept),
