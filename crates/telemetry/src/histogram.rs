@@ -89,7 +89,8 @@ impl Histogram {
         self.bounds
     }
 
-    pub(crate) fn read(&self) -> impl Iterator<Item = (Option<&'static str>, Reading)> + '_ {
+    /// What it has seen, by the words of its label.
+    pub fn read(&self) -> impl Iterator<Item = (Option<&'static str>, Reading)> + '_ {
         self.cells.iter().map(|cell| (cell.word, cell.read(self.bounds)))
     }
 }
