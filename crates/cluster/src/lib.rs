@@ -17,4 +17,6 @@ pub mod ownership;
 pub mod placement;
 pub mod records;
 
-pub use membership::{Assignment, Assignments, Grant, Halted, Lease, Membership, Phase, Report};
+pub use membership::{
+    Assignment, Assignments, Grant, Halted, Lease, Membership, Phase, Report, Sighting,
+};

@@ -8,11 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use ultrasimple_core::{Clock, Epoch, ShardKey};
+
+use crate::ownership::View;
 
 /// Reports that may wait for the driver.
 const REPORTS: usize = 1_024;
+/// Those who want to see the fleet and may wait for the driver; more are turned away.
+const LOOKS: usize = 16;
 
 /// The right to back up a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +141,20 @@ impl Lease {
     }
 }
 
+/// The fleet, as this node knows it from etcd.
+#[derive(Debug, Clone, Default)]
+pub struct Sighting {
+    /// Nodes, drains and claims.
+    pub view: View,
+    /// Etcd tells of every change. Else this is what it told last.
+    pub is_current: bool,
+    /// Into how many shards each volume is divided.
+    pub shards: u32,
+}
+
+/// Where a driver is told of those who want to see the fleet.
+pub(crate) type Looks = mpsc::Receiver<oneshot::Sender<Sighting>>;
+
 /// A node's place in the cluster. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Membership {
@@ -146,9 +164,25 @@ pub struct Membership {
     halted: watch::Receiver<Option<Halted>>,
     left: watch::Receiver<bool>,
     reports: mpsc::Sender<Report>,
+    /// `None`: there is no fleet to be seen.
+    looks: Option<mpsc::Sender<oneshot::Sender<Sighting>>>,
 }
 
 impl Membership {
+    /// The same, of a node whose driver shows the fleet to whoever asks.
+    pub(crate) fn with_looks(self) -> (Self, Looks) {
+        let (looks, asked) = mpsc::channel(LOOKS);
+        (Self { looks: Some(looks), ..self }, asked)
+    }
+
+    /// The fleet as it is now. `None` where there is none, its driver has ended, or too many ask at once. To be
+    /// given a deadline by the caller.
+    pub async fn look(&self) -> Option<Sighting> {
+        let (reply, sighting) = oneshot::channel();
+        self.looks.as_ref()?.try_send(reply).ok()?;
+        sighting.await.ok()
+    }
+
     /// The shards of this node now.
     pub fn assignments(&self) -> Arc<Assignments> {
         Arc::clone(&self.assignments.borrow())
@@ -263,7 +297,15 @@ pub fn membership(clock: Arc<dyn Clock>) -> (Membership, Controls) {
     let unowned = Arc::new(AtomicU64::new(0));
     let told = Arc::clone(&unowned);
     (
-        Membership { assignments, lease, unowned: told, halted, left, reports: sender },
+        Membership {
+            assignments,
+            lease,
+            unowned: told,
+            halted,
+            left,
+            reports: sender,
+            looks: None,
+        },
         Controls { assignments: assign, until: trust, unowned, halted: halt, left: leave, reports },
     )
 }

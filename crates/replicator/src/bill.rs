@@ -16,6 +16,16 @@ const PUT_CLASS_PRICE: f64 = 0.005;
 /// Dollars for 1,000 GET, HEAD and all other requests, by the same list. DELETE is free.
 const GET_CLASS_PRICE: f64 = 0.0004;
 
+/// Dollars for a GiB-month of storage, by the same list: the first 50 TB.
+const STORAGE_PRICE: f64 = 0.023;
+
+/// What it costs to keep so many bytes for a month, in US dollars, to the cent: AWS, S3 Standard, us-east-1.
+#[expect(clippy::cast_precision_loss, reason = "to the cent")]
+pub fn storage_dollars(bytes: u64) -> f64 {
+    let gib = bytes as f64 / f64::from(1 << 30);
+    (gib * STORAGE_PRICE * 100.0).round() / 100.0
+}
+
 /// No projection goes by less than this.
 const LEAST_SPAN: Duration = Duration::from_mins(5);
 /// Nor by more.
@@ -115,6 +125,13 @@ mod tests {
             let projected =
                 project(from, to).map(|month| (month.put_class, month.get_class, month.dollars));
             assert_eq!(projected, expected, "{from:?} to {to:?}");
+        }
+    }
+
+    #[test]
+    fn storage_is_to_the_cent() {
+        for (bytes, dollars) in [(0, 0.0), (1 << 30, 0.02), (10 << 30, 0.23), (1 << 40, 23.55)] {
+            assert!((storage_dollars(bytes) - dollars).abs() < 1e-9, "{bytes}");
         }
     }
 

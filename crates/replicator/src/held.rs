@@ -86,6 +86,13 @@ impl Holdings {
         self.damaged
     }
 
+    /// Those whose newest backup is marked.
+    pub(crate) fn damaged_ids(&self) -> impl Iterator<Item = DatabaseId> + '_ {
+        let odd = if self.damaged > 0 { Some(&self.odd) } else { None };
+        let damaged = odd.into_iter().flatten().filter(|(_, odd)| odd.damage.is_some());
+        damaged.map(|(&id, _)| id)
+    }
+
     /// The databases of which something is held.
     pub(crate) fn ids(&self) -> impl Iterator<Item = DatabaseId> + '_ {
         self.entries.keys().copied()

@@ -22,6 +22,7 @@ mod flow;
 mod health;
 mod heap;
 mod held;
+mod inspection;
 mod keeper;
 mod keeping;
 mod leash;
@@ -49,15 +50,19 @@ use ultrasimple_sqlite::CaptureError;
 use ultrasimple_store::StoreError;
 
 pub use backup::memory_per_stream;
-pub use bill::ProjectedMonth;
+pub use bill::{ProjectedMonth, storage_dollars};
 pub use builder::{BuildError, ReplicatorBuilder};
 pub use dry_run::{DryRunAction, DryRunLine};
 pub use epoch::{NotOurs, Taken, bucket_name, random_name, take, take_again};
+pub use inspection::{
+    Ages, Database, DatabaseStatus, FailingDatabase, Findings, History, HistoryError, Portrait,
+    Trouble,
+};
 pub use keeping::{Keeping, Kept};
 pub use options::ReplicatorOptions;
 pub use replicator::{Replicator, ShardName, ShardStatus};
 pub use roster::ShardCounts;
-pub use statistics::{CycleReport, Statistics};
+pub use statistics::{CycleReport, PastCycle, RECENT_CYCLES, Statistics};
 pub use witness::{UploadOutcome, Witness};
 
 /// Why a replicator cannot start.

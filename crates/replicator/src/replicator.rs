@@ -61,14 +61,14 @@ pub struct Replicator {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) capturer: Arc<Capturer>,
-    counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
     tracer: Tracer,
     /// Made by the first start; what is spent is spent for all that follow.
     budget: OnceLock<Arc<Mutex<PutBudget>>>,
     /// Its place in a fleet. `None`: it is alone.
     membership: Mutex<Option<Membership>>,
     /// The actors, while they run.
-    running: Mutex<Option<Node>>,
+    pub(crate) running: Mutex<Option<Node>>,
 }
 
 /// What is running.
@@ -186,6 +186,8 @@ pub struct ShardStatus {
     pub failing: u64,
     /// How long the oldest change has been waiting.
     pub exposure_seconds: f64,
+    /// The same of those changes only that nothing about their own database keeps out of the bucket.
+    pub waiting_seconds: f64,
 }
 
 /// A shard's volume and number.
@@ -234,7 +236,7 @@ impl Replicator {
         *self.membership.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
     }
 
-    fn membership(&self) -> Option<Membership> {
+    pub(crate) fn membership(&self) -> Option<Membership> {
         self.membership.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -298,6 +300,7 @@ impl Replicator {
                 pending: glance.pending,
                 failing: glance.failing,
                 exposure_seconds: glance.exposure.as_secs_f64(),
+                waiting_seconds: glance.unserved.as_secs_f64(),
             }
         });
         Ok(shards.collect())
@@ -511,6 +514,7 @@ impl Replicator {
         };
         *since_last = now;
         report.describe(&mut span);
+        self.counters.reported(self.clock.now(), report.clone());
         span.enter(|| tell(&report));
         drop(span);
         if report.pending == 0 && report.stored + report.unchanged >= heap::WORTHWHILE {

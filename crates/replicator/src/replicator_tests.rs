@@ -4,6 +4,8 @@
 mod bill;
 #[path = "replicator_tests/fleet.rs"]
 mod fleet;
+#[path = "replicator_tests/inspection.rs"]
+mod inspection;
 #[path = "replicator_tests/keeping.rs"]
 mod keeping;
 #[path = "replicator_tests/mending.rs"]

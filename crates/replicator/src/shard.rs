@@ -12,6 +12,8 @@
 //! when the change has been waiting; after an attempt that may have stored something, or may still do so, only a
 //! write that the store confirms makes it clean: it takes the place that the other was meant for.
 
+pub(crate) mod portrait;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -59,6 +61,10 @@ pub(crate) struct Failure {
     /// What happened and what to do, in a sentence.
     pub(crate) reason: String,
 }
+
+/// Kinds of failures that are no fault of the database: the store or the host fails all alike.
+const OF_ALL: [&str; 7] =
+    ["unavailable", "slow_down", "denied", "unknown_outcome", "untrustworthy", "store", "scratch"];
 
 /// A failure that lasts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,6 +164,8 @@ pub(crate) struct Glance {
     pub(crate) waiting_exposure: Duration,
     /// The same of those that are.
     pub(crate) failing_exposure: Duration,
+    /// The same of those changes only that nothing about their own database keeps out of the bucket.
+    pub(crate) unserved: Duration,
     /// How long its catalog has lacked something.
     pub(crate) catalog_age: Duration,
     /// Databases that it should have, and that no scan shows (any more): not said to be gone by the catalog.
@@ -385,6 +393,12 @@ impl Shard {
 
     /// The shard at a glance.
     pub(crate) fn glance(&self, now: Duration) -> Glance {
+        let could_be_served = |active: &&Active| {
+            let kind = active.failing.as_ref().map(|failing| failing.failure.kind);
+            kind.is_none_or(|kind| OF_ALL.contains(&kind))
+        };
+        let unserved =
+            self.active.values().filter(could_be_served).map(|active| active.since).min();
         let unseen = self.absent.values().filter(|absent| !absent.is_told);
         let (mut failing, mut waiting) = (0, 0);
         let (mut failing_exposure, mut waiting_exposure) = (Duration::ZERO, Duration::ZERO);
@@ -407,6 +421,7 @@ impl Shard {
             exposure: waiting_exposure.max(failing_exposure),
             waiting_exposure,
             failing_exposure,
+            unserved: unserved.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
             catalog_age: Duration::ZERO,
             unseen: if self.has_observed { unseen.count() as u64 } else { 0 },
             kept: Kept::default(),

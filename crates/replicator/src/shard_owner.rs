@@ -19,6 +19,7 @@ use crate::keeping::Kept;
 use crate::recall::Recollection;
 use crate::scan::{DatabaseId, Table};
 use crate::scanner::News;
+use crate::shard::portrait::{Portrait, Standing};
 use crate::shard::{DAMAGED, Failing, Glance, Outcome, Shard};
 use crate::tending::{self, Job, Tended};
 use crate::tree::Namer;
@@ -85,6 +86,8 @@ enum Message {
     Observe(News, RpcReplyPort<usize>),
     Settle(DatabaseId, Outcome, Traced),
     Glance(RpcReplyPort<Glance>),
+    Portrait(usize, RpcReplyPort<Portrait>),
+    Standings(Vec<DatabaseId>, RpcReplyPort<Vec<Standing>>),
     BeginTending(Ask, RpcReplyPort<Option<Box<Job>>>),
     EndTending(Option<Box<Tended>>),
     Quiet(RpcReplyPort<Option<Epoch>>),
@@ -176,6 +179,19 @@ impl ShardOwner {
         self.ask(Message::Glance).await
     }
 
+    /// The shard as people see it, with no more than `most` failing databases.
+    pub(crate) async fn portrait(&self, most: usize) -> Result<Portrait, CycleError> {
+        self.ask(|reply| Message::Portrait(most, reply)).await
+    }
+
+    /// How each of these databases stands.
+    pub(crate) async fn standings(
+        &self,
+        ids: Vec<DatabaseId>,
+    ) -> Result<Vec<Standing>, CycleError> {
+        self.ask(|reply| Message::Standings(ids, reply)).await
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         message: impl FnOnce(RpcReplyPort<T>) -> Message,
@@ -246,6 +262,13 @@ impl Actor for OwnerActor {
             }
             Message::Glance(reply) => {
                 let _ = reply.send(state.glance(now));
+            }
+            Message::Portrait(most, reply) => {
+                let _ = reply.send(state.shard.portrait(now, most));
+            }
+            Message::Standings(ids, reply) => {
+                let standings = ids.into_iter().map(|id| state.shard.standing(id));
+                let _ = reply.send(standings.collect());
             }
             Message::BeginTending(ask, reply) => {
                 let _ = reply.send(state.begin_tending(ask, now).map(Box::new));

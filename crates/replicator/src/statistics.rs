@@ -1,6 +1,6 @@
 //! What has happened so far, counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -17,6 +17,9 @@ use crate::scanner::Scanned;
 use crate::shard::{Failure, Glance};
 use crate::witness::{UploadOutcome, Witness};
 
+/// Cycles that are remembered: an hour of them, at the default interval.
+pub const RECENT_CYCLES: usize = 240;
+
 /// Counted by uploads as they happen.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -30,6 +33,7 @@ pub(crate) struct Counters {
     /// This node cannot do its work.
     is_unwell: AtomicBool,
     last: Mutex<LastCycle>,
+    recent: Mutex<VecDeque<PastCycle>>,
     keeping: Arc<KeepingCounters>,
     meter: Mutex<Meter>,
     /// Of the actors that run.
@@ -130,6 +134,20 @@ impl Counters {
     pub(crate) fn at_glance(&self, glance: Glance, now: Duration) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         (last.glance, last.glanced) = (glance, now);
+    }
+
+    /// A cycle has ended.
+    pub(crate) fn reported(&self, at: Timestamp, report: CycleReport) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() >= RECENT_CYCLES {
+            recent.pop_front();
+        }
+        recent.push_back(PastCycle { at, report });
+    }
+
+    /// The last cycles, the oldest first.
+    pub(crate) fn recent(&self) -> Vec<PastCycle> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// What is counted of the keeping of the bucket.
@@ -289,4 +307,13 @@ impl CycleReport {
         span.set(&c::PENDING, self.pending);
         span.set(&c::FAILING, self.failed);
     }
+}
+
+/// One of the last cycles.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PastCycle {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How.
+    pub report: CycleReport,
 }

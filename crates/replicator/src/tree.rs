@@ -221,8 +221,8 @@ pub(crate) struct Tree {
     steward: Steward,
     pub(crate) roster: Roster,
     tender: Arc<Tender>,
-    table: Arc<RwLock<Table>>,
-    namer: Arc<Namer>,
+    pub(crate) table: Arc<RwLock<Table>>,
+    pub(crate) namer: Arc<Namer>,
     volumes: Volumes,
     is_new: bool,
     is_settled: AtomicBool,
@@ -395,7 +395,7 @@ impl Tree {
     }
 
     /// An owner whose shard has been taken away meanwhile need not answer.
-    fn unless_gone<T>(
+    pub(crate) fn unless_gone<T>(
         &self,
         place: Place,
         owner: &ShardOwner,
@@ -427,6 +427,7 @@ impl Tree {
                 exposure: all.exposure.max(one.exposure),
                 waiting_exposure: all.waiting_exposure.max(one.waiting_exposure),
                 failing_exposure: all.failing_exposure.max(one.failing_exposure),
+                unserved: all.unserved.max(one.unserved),
                 catalog_age: all.catalog_age.max(one.catalog_age),
                 unseen: all.unseen + one.unseen,
                 kept: all.kept.and(one.kept),

@@ -43,7 +43,7 @@ pub struct Exemplar {
 }
 
 /// What a histogram has seen.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reading {
     /// For each upper bound in seconds, how often it took no longer.
     pub buckets: Vec<(f64, u64)>,
@@ -124,7 +124,8 @@ impl Histogram {
         self.bounds
     }
 
-    pub(crate) fn read(&self) -> impl Iterator<Item = (Option<&'static str>, Reading)> + '_ {
+    /// What it has seen, by the words of its label.
+    pub fn read(&self) -> impl Iterator<Item = (Option<&'static str>, Reading)> + '_ {
         self.cells.iter().map(|cell| (cell.word, cell.read(self.bounds)))
     }
 }

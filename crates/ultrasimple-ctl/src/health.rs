@@ -5,8 +5,8 @@
 
 use serde::Serialize;
 use ultrasimple_core::config::Settings;
+use ultrasimple_peers::{self as peers, Limits};
 
-use crate::fleet::ask;
 use crate::{Outcome, Usage, show};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -41,7 +41,7 @@ pub(crate) async fn run(settings: &Settings, args: &Health, json: bool) -> anyho
     let off = || Usage("-http is off: there is nobody to ask".to_owned());
     let address = settings.http.daemon.ok_or_else(off)?;
     let path = if args.ready { "/readyz" } else { "/healthz" };
-    let answer = ask::open_path(&format!("http://{address}"), path).await;
+    let answer = peers::open_path(&format!("http://{address}"), path, Limits::default()).await;
     let (well, says) = answer.unwrap_or_else(|why| (false, format!("{address}: {why}")));
     let document = Document { well, says };
     if json {

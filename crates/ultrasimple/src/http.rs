@@ -1,9 +1,11 @@
 //! What is served by HTTP. What is said is in [`crate::observed`]; what may be asked, and by whom, is in `guard`.
 //!
 //! ```text
+//! /                 the status page                                with the token, where there is one
+//! /assets/…         its style sheet and script                     "
 //! /healthz          the process lives                              for anybody
 //! /readyz           it backs up what it is to back up              for anybody
-//! /stats            what has happened so far                       with the token, where there is one
+//! /stats            what has happened so far                       with the token
 //! /metrics          the same and more, as Prometheus reads it      "
 //! /api/v1/node      how it is about the node                       "
 //! /api/v1/shards    how it is about each of its shards             "
@@ -16,8 +18,8 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use async_trait::async_trait;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
@@ -30,6 +32,8 @@ use ultrasimple_telemetry::text::Format;
 use guard::Limits;
 pub(crate) use guard::Token;
 
+use crate::page;
+
 /// What can be asked of a node that runs.
 #[async_trait]
 pub(crate) trait Told: Send + Sync {
@@ -41,6 +45,8 @@ pub(crate) trait Told: Send + Sync {
     async fn node(&self) -> Result<Value, String>;
     /// How it is about each of its shards.
     async fn shards(&self) -> Result<Value, String>;
+    /// The status page; `query` is what follows the question mark. `None` when too many ask at once.
+    async fn page(&self, query: &str) -> Option<String>;
     /// Why it does not back up all that it is to back up, if so.
     async fn unready(&self) -> Option<String>;
 }
@@ -102,12 +108,21 @@ impl Server {
     pub(crate) fn tell_of(&self, node: Arc<dyn Told>) {
         // There is one node in a process.
         let _ = self.node.set(node);
-        info!("serving http://{}/healthz, /readyz, /stats, /metrics and /api/v1", self.address);
+        info!(
+            "serving http://{}/ (status page), /healthz, /readyz, /stats, /metrics and /api/v1",
+            self.address
+        );
     }
 }
 
 fn routes(node: Slot, token: Option<Token>) -> Router {
     let told = Router::new()
+        .route("/", get(status_page))
+        .route(page::STYLE_PATH, get(|| async { asset("text/css; charset=utf-8", page::STYLE) }))
+        .route(
+            page::SCRIPT_PATH,
+            get(|| async { asset("text/javascript; charset=utf-8", page::SCRIPT) }),
+        )
         .route("/stats", get(stats))
         .route("/metrics", get(metrics))
         .route("/api/v1/node", get(of_node))
@@ -115,6 +130,32 @@ fn routes(node: Slot, token: Option<Token>) -> Router {
         .route_layer(middleware::from_fn_with_state(Arc::new(token), guard::ask_for_token));
     let open = Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready));
     told.merge(open).with_state(node)
+}
+
+/// Of the page and what belongs to it.
+const CAREFUL: [(HeaderName, &str); 4] = [
+    (header::CONTENT_SECURITY_POLICY, page::POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+async fn status_page(State(node): State<Slot>, RawQuery(query): RawQuery) -> Response {
+    let kind =
+        [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    let Some(node) = node.get() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, CAREFUL, kind, page::starting()).into_response();
+    };
+    match node.page(&query.unwrap_or_default()).await {
+        Some(page) => (CAREFUL, kind, page).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "too many ask at once").into_response(),
+    }
+}
+
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    // Its address changes with its content.
+    let kept = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "private, max-age=86400")];
+    (CAREFUL, kept, text).into_response()
 }
 
 async fn stats(State(node): State<Slot>) -> Response {

@@ -11,6 +11,8 @@ mod load;
 mod log;
 mod metrics;
 mod observed;
+mod page;
+mod readiness;
 mod run;
 mod scratch;
 mod signals;

@@ -35,6 +35,11 @@ impl Distributions {
     pub(crate) fn all(&self) -> [&Histogram; 4] {
         [&self.cycles, &self.scans, &self.uploads, &self.exposure]
     }
+
+    /// How long changes had been waiting when the bucket had them.
+    pub(crate) fn exposure(&self) -> &Histogram {
+        &self.exposure
+    }
 }
 
 impl Witness for Distributions {

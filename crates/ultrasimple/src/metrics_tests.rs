@@ -86,7 +86,8 @@ async fn scenario(is_in_fleet: bool, later: Duration) -> Samples {
     let raw = RawSettings::from_variables(words);
     let settings = Settings::check(&raw, &load::context().unwrap()).unwrap();
     let bucket = "backups".to_owned();
-    let observed = Observed::new(&settings, bucket, Arc::new(replicator), clock, distributions);
+    let observed =
+        Observed::new(&settings, bucket, Arc::new(replicator), clock, distributions, None);
     observed.samples()
 }
 

@@ -8,17 +8,17 @@ use serde::Serialize;
 use serde_json::Value;
 use ultrasimple_core::config::Settings;
 use ultrasimple_core::{Clock, NodeName};
-use ultrasimple_replicator::{Replicator, ShardStatus, Statistics};
+use ultrasimple_replicator::{Replicator, ShardStatus};
 use ultrasimple_telemetry::text::{self, Format};
 use ultrasimple_telemetry::{Exporter, Otlp, OtlpError, Samples, Service, Source};
 
 use crate::http::Told;
 use crate::metrics::{Distributions, Figures, FleetFigures};
+use crate::page::{self, Page};
+use crate::readiness;
 
 /// How long the actors may take to answer. Whoever asks waits a little longer.
 const ANSWER: Duration = Duration::from_millis(1_500);
-/// Besides three intervals: how long ago the last scan may have begun.
-const SLACK: Duration = Duration::from_mins(1);
 
 /// A node that runs.
 pub(crate) struct Observed {
@@ -33,6 +33,9 @@ pub(crate) struct Observed {
     distributions: Arc<Distributions>,
     /// When it began, by the monotonic clock.
     since: Duration,
+    /// How long a change may wait.
+    limit: Option<Duration>,
+    page: Page,
 }
 
 /// The JSON of `/api/v1/node`.
@@ -51,6 +54,10 @@ struct NodeStatus {
     failing: u64,
     exposure_seconds: f64,
     uptime_seconds: f64,
+    /// What its requests cost in a month that goes on as the last 24 hours went; `null` in the first minutes.
+    month_dollars: Option<f64>,
+    /// What the bucket holds of its shards, as far as their catalogs say.
+    stored_bytes: u64,
 }
 
 impl Observed {
@@ -60,11 +67,21 @@ impl Observed {
         replicator: Arc<Replicator>,
         clock: Arc<dyn Clock>,
         distributions: Arc<Distributions>,
+        token: Option<String>,
     ) -> Self {
         let (since, interval) = (clock.monotonic(), settings.scan.interval);
         let node = settings.node.node.clone();
         let lease_ttl = settings.fleet.as_ref().map(|fleet| fleet.lease_ttl);
         let put_budget = settings.upload.put_budget;
+        let page = Page::new(
+            settings,
+            &bucket,
+            Arc::clone(&replicator),
+            Arc::clone(&clock),
+            Arc::clone(&distributions),
+            token,
+        );
+        let limit = page::exposure_limit(settings);
         Self {
             node,
             bucket,
@@ -75,6 +92,8 @@ impl Observed {
             clock,
             distributions,
             since,
+            limit,
+            page,
         }
     }
 
@@ -115,6 +134,7 @@ impl Told for Observed {
 
     async fn node(&self) -> Result<Value, String> {
         let shards = self.ask().await?;
+        let now = self.replicator.statistics();
         let status = NodeStatus {
             node: self.node.clone(),
             version: env!("CARGO_PKG_VERSION"),
@@ -126,6 +146,8 @@ impl Told for Observed {
             pending: shards.iter().map(|shard| shard.pending).sum(),
             failing: shards.iter().map(|shard| shard.failing).sum(),
             exposure_seconds: shards.iter().map(|s| s.exposure_seconds).fold(0.0, f64::max),
+            month_dollars: now.projected_month.map(|month| month.dollars),
+            stored_bytes: now.kept.bytes,
             uptime_seconds: self.clock.monotonic().saturating_sub(self.since).as_secs_f64(),
         };
         serde_json::to_value(status).map_err(|error| error.to_string())
@@ -140,13 +162,25 @@ impl Told for Observed {
             return Some("the lease in etcd is not trusted: nothing is backed up".to_owned());
         }
         let statistics = self.replicator.statistics();
-        if let Some(why) = late(&statistics, self.clock.now().as_millisecond(), self.interval) {
+        let now = self.clock.now().as_millisecond();
+        if let Some(why) = readiness::late(&statistics, now, self.interval) {
             return Some(why);
         }
-        match self.ask().await {
-            Ok(shards) => starting(&shards),
-            Err(why) => Some(why),
+        let shards = match self.ask().await {
+            Ok(shards) => shards,
+            Err(why) => return Some(why),
+        };
+        if let Some(why) = readiness::starting(&shards).or(readiness::exposed(&shards, self.limit))
+        {
+            return Some(why);
         }
+        // What etcd does not tell is not held against the node: its lease says how long it may go on.
+        let seen = tokio::time::timeout(ANSWER, self.replicator.fleet()).await.ok()??;
+        readiness::lacking(&seen, &self.node)
+    }
+
+    async fn page(&self, query: &str) -> Option<String> {
+        self.page.page(query, self.unready()).await
     }
 }
 
@@ -170,20 +204,4 @@ impl Source for Observed {
         };
         figures.samples()
     }
-}
-
-/// Whether the last scan is too long ago. `now`: milliseconds, by the wall clock.
-fn late(statistics: &Statistics, now: i64, interval: Duration) -> Option<String> {
-    let Some(last) = statistics.last_scan else {
-        return Some("the first scan is not done yet".to_owned());
-    };
-    let age = Duration::from_millis(u64::try_from(now - last.as_millisecond()).unwrap_or(0));
-    let limit = interval * 3 + Duration::from_secs_f64(statistics.last_scan_seconds) + SLACK;
-    (age > limit).then(|| format!("the last scan that was finished began {} s ago", age.as_secs()))
-}
-
-/// Shards whose catalog is not read yet: nothing of them is backed up.
-fn starting(shards: &[ShardStatus]) -> Option<String> {
-    let count = shards.iter().filter(|shard| shard.phase == "starting").count();
-    (count > 0).then(|| format!("{count} of {} shards are not being backed up yet", shards.len()))
 }

@@ -54,7 +54,11 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
         announce(&settings);
     }
     // Although there is nothing to tell yet: a start may have to wait for others.
-    let server = door.map(|(listener, token)| Server::start(listener, token)).transpose()?;
+    let token = door.as_ref().and_then(|(_, token)| token.clone());
+    let start = |(listener, token): (TcpListener, Option<String>)| {
+        Server::start(listener, token.as_deref().map(Token::new))
+    };
+    let server = door.map(start).transpose()?;
     let store = tokio::select! {
         opened = store::open(&settings) => opened?,
         () = cancel.cancelled() => bail!("stopped before the store was open"),
@@ -82,7 +86,8 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<Outcome> {
     };
     joining.join().await?;
     let (bucket, clock) = (store.location().to_owned(), Arc::clone(&clock));
-    let observed = Observed::new(&settings, bucket, Arc::clone(&replicator), clock, distributions);
+    let replicators = Arc::clone(&replicator);
+    let observed = Observed::new(&settings, bucket, replicators, clock, distributions, token);
     let observed = Arc::new(observed);
     let exporter = otlp.map(|otlp| observed.export(otlp, &service)).transpose();
     let exporter = exporter.context("cannot start")?;
@@ -219,11 +224,11 @@ fn options(settings: &Settings) -> ReplicatorOptions {
 }
 
 /// The address for HTTP, and the token that is to be asked for there.
-async fn door(settings: &HttpSettings) -> anyhow::Result<Option<(TcpListener, Option<Token>)>> {
+async fn door(settings: &HttpSettings) -> anyhow::Result<Option<(TcpListener, Option<String>)>> {
     let Some(address) = settings.address else { return Ok(None) };
     let token =
         settings.token_file.as_deref().map(secrets::token).transpose().map_err(Error::msg)?;
-    Ok(Some((http::bind(address).await?, token.as_deref().map(Token::new))))
+    Ok(Some((http::bind(address).await?, token)))
 }
 
 /// One line with all settings, without secrets.

@@ -16,7 +16,7 @@ use super::error::Failure;
 use super::join::JoinOptions;
 use super::requests::Unclaim;
 use crate::Report;
-use crate::membership::Controls;
+use crate::membership::{Controls, Looks, Sighting};
 use crate::ownership::{Action, Claimed, Event, LeaseId, Ownership, Request, UNCLAIMS_AT_ONCE};
 use crate::records::FleetRecord;
 
@@ -73,6 +73,7 @@ pub(super) struct Driver {
     etcd: Etcd,
     machine: Ownership,
     controls: Controls,
+    looks: Looks,
     options: Arc<JoinOptions>,
     source: Arc<dyn GenerationSource>,
     clock: Arc<dyn Clock>,
@@ -92,7 +93,7 @@ impl Driver {
         options: Arc<JoinOptions>,
         source: Arc<dyn GenerationSource>,
         clock: Arc<dyn Clock>,
-        controls: Controls,
+        (controls, looks): (Controls, Looks),
         joined: watch::Sender<Joined>,
     ) -> Self {
         let (events, told) = mpsc::channel(EVENTS);
@@ -101,6 +102,7 @@ impl Driver {
             etcd,
             machine,
             controls,
+            looks,
             options,
             source,
             clock,
@@ -152,6 +154,11 @@ impl Driver {
                     Some(report) => Some(of_report(report)),
                     None => break,
                 },
+                Some(look) = self.looks.recv() => {
+                    // Who does not wait any more needs no answer.
+                    let _ = look.send(self.sighting());
+                    None
+                }
                 // Ended ones are forgotten; one that panicked is taken for lost by the machine.
                 Some(_) = self.requests.join_next() => None,
                 () = tokio::time::sleep(wakeup.saturating_sub(now)) => Some(Event::Tick),
@@ -176,6 +183,14 @@ impl Driver {
         if *self.machine.assignments() != self.published {
             self.published.clone_from(self.machine.assignments());
             self.controls.assign(self.published.clone());
+        }
+    }
+
+    fn sighting(&self) -> Sighting {
+        Sighting {
+            view: self.machine.view().clone(),
+            is_current: self.machine.is_synced(),
+            shards: self.options.fleet.shards,
         }
     }
 

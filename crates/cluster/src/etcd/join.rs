@@ -79,8 +79,10 @@ pub async fn join(
         tokio::time::sleep(PAUSE).await;
     }
     let (membership, controls) = membership(Arc::clone(&clock));
+    let (membership, looks) = membership.with_looks();
     let (joining, mut joined) = watch::channel(Joined::NotYet);
-    let driver = Driver::new(etcd.clone(), Arc::new(options), source, clock, controls, joining);
+    let driver =
+        Driver::new(etcd.clone(), Arc::new(options), source, clock, (controls, looks), joining);
     // Ends by itself when the membership is dropped.
     tokio::spawn(driver.run());
     let outcome = tokio::time::timeout(limit, joined.wait_for(|joined| *joined != Joined::NotYet));

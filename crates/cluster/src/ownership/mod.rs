@@ -329,6 +329,11 @@ impl Ownership {
         &self.seen.view
     }
 
+    /// Whether a watch tells it of every change in etcd.
+    pub fn is_synced(&self) -> bool {
+        self.seen.is_synced
+    }
+
     /// Who should own a shard, as far as this node knows.
     pub fn desired(&self, shard: &ShardKey) -> Option<NodeName> {
         let candidates = desired::candidates(&self.seen.view, &shard.volume);

@@ -20,8 +20,13 @@ async fn a_node_that_is_cut_off_stops_and_comes_back() {
     let (a, b) = (Node::join(&etcd, "a").await, Node::join(&far, "b").await);
     settled(&[&a, &b], all_have_some).await;
     let lease = b.membership.lease().clone();
+    let seen = timeout(SOON, b.membership.look()).await.unwrap().unwrap();
+    assert_eq!((seen.view.nodes.len(), seen.is_current, seen.shards), (2, true, SHARDS));
     link.set(Mode::Cut);
     timeout(SOON, lease.lost()).await.unwrap();
+    // What etcd told last can still be seen.
+    let seen = timeout(SOON, b.membership.look()).await.unwrap().unwrap();
+    assert_eq!((seen.view.nodes.len(), seen.shards), (2, SHARDS));
     assert!(!lease.is_trusted());
     assert!(!b.shards().is_empty() || a.shards().len() == SHARDS as usize, "etcd waits longer");
     a.until("all taken over", |all| all.len() == SHARDS as usize).await;

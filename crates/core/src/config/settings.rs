@@ -208,6 +208,8 @@ pub struct HttpSettings {
     pub daemon: Option<SocketAddr>,
     /// The file with the token that is asked for. `None`: none is.
     pub token_file: Option<PathBuf>,
+    /// How long a change may wait while the node calls itself ready, besides `-min-upload-interval`. `None`: for ever.
+    pub exposure_limit: Option<Duration>,
 }
 
 /// What the log looks like.
@@ -296,6 +298,7 @@ impl Settings {
             (S::Node.name(), node.node.to_string()),
             (S::Volume.name(), volumes.join(" ")),
             (S::Shards.name(), node.volumes.shards().to_string()),
+            (S::ExposureLimit.name(), self.exposure_limit()),
             (S::Http.name(), self.http.address.map_or_else(|| "off".to_owned(), |a| a.to_string())),
         ];
         match &self.fleet {
@@ -303,6 +306,14 @@ impl Settings {
             Some(fleet) => words.extend(fleet.describe()),
         }
         words
+    }
+}
+
+impl Settings {
+    fn exposure_limit(&self) -> String {
+        self.http
+            .exposure_limit
+            .map_or_else(|| "none".to_owned(), |limit| DurationText(limit).to_string())
     }
 }
 

@@ -224,14 +224,19 @@ settings! {
     DrainTimeout = "drain-timeout" "TIME", Run, Kind::Duration(Duration::ZERO, DAY), Some("30s");
         "How long uploads may take to finish after SIGTERM or Ctrl-C";
     Http = "http" "ADDRESS", Run, Kind::Text, Some("127.0.0.1:9810");
-        "Where /healthz, /readyz, /stats and /api/v1 are served; 'off' for nowhere, port 0 for any free \
-         port. An address that other hosts reach needs -http-token-file or -http-open. Not used by \
+        "Where the status page (/), /healthz, /readyz, /stats, /metrics and /api/v1 are served; 'off' for \
+         nowhere, port 0 for any free port. An address that other hosts reach needs -http-token-file or -http-open. Not used by \
          -dry-run, and by -once only when given";
     HttpTokenFile = "http-token-file" "FILE", Run, Kind::Text, None;
         "A file with the token (16 characters or more) that whoever asks -http for anything but /healthz \
-         and /readyz must send: 'Authorization: Bearer TOKEN'. The same on all nodes of a fleet";
+         and /readyz must send: 'Authorization: Bearer TOKEN', or in a browser as the password of any user. The same on \
+         all nodes of a fleet";
     HttpOpen = "http-open" "", Run, Kind::Switch, None;
         "Anybody who reaches -http may read what it says, without a token, from other hosts, too";
+    ExposureLimit = "exposure-limit" "TIME", Run, Kind::Duration(Duration::ZERO, DAY), Some("5m");
+        "How long a change may wait before /readyz says that this node is not ready and its status page \
+         warns; 0s for no limit. -min-upload-interval comes on top. A database that is at fault itself, \
+         such as a damaged one, does not count";
     LogFormat = "log-format" "FORMAT", Run, Kind::Choice(&["text", "json"]), Some("text");
         "Form of the log on stderr: text or json. RUST_LOG sets what is logged";
     Config = "config" "FILE", Run, Kind::Text, None;

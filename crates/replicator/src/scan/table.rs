@@ -190,6 +190,32 @@ impl Table {
         self.entry(id)?.naming.place
     }
 
+    /// Calls `visit` with the number, the place and the path of each database in `count` directories from the one of
+    /// this index on. Gives the index to go on with, if there is more: so that nobody has to wait while all are seen.
+    pub(crate) fn visit(
+        &self,
+        from: usize,
+        count: usize,
+        mut visit: impl FnMut(DatabaseId, Option<Place>, &[u8]),
+    ) -> Option<usize> {
+        let end = from.saturating_add(count).min(self.directories.len());
+        for index in from..end {
+            let id = DirectoryId(u32::try_from(index).unwrap_or(u32::MAX));
+            let Some(directory) = self.directory(id).filter(|it| !it.entries.is_empty()) else {
+                continue;
+            };
+            let mut path = self.directory_path(id);
+            let length = path.len();
+            for entry in &directory.entries {
+                path.truncate(length);
+                let name = directory.name_of(entry);
+                path.extend_from_slice(name.strip_suffix(b"\0").unwrap_or(name));
+                visit(entry.id, entry.naming.place, &path);
+            }
+        }
+        (end < self.directories.len()).then_some(end)
+    }
+
     /// All databases as they are now, in no order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> + '_ {
         self.directories.iter().flatten().flat_map(|directory| &directory.entries)

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 use ultrasimple_core::VolumeName;
+use ultrasimple_peers::Answer;
 
-use super::ask::Answer;
 use super::nodes::{self, State};
 use super::shards;
 use super::source::Fleet;

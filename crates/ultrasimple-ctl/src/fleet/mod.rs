@@ -5,10 +5,9 @@
 //! without:       the HTTP of the one daemon (-http), where it answers; else the bucket
 //! ```
 //!
-//! A node that does not answer leaves blanks in the rows, nothing more. [`ask`] asks nodes, [`source`] gathers,
+//! A node that does not answer leaves blanks in the rows, nothing more. `ultrasimple-peers` asks nodes, [`source`] gathers,
 //! [`shards`], [`nodes`] and [`glance`] make rows of it, purely; [`drain`] is the one command that changes something.
 
-pub(crate) mod ask;
 pub(crate) mod drain;
 pub(crate) mod glance;
 pub(crate) mod nodes;

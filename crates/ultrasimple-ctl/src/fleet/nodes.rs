@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use ultrasimple_core::{NodeName, Timestamp, VolumeName};
+use ultrasimple_peers::Answer;
 
-use super::ask::Answer;
 use super::drain::{Drain, Undrain};
 use super::shards::warn;
 use super::source::{Fleet, Found, Source};

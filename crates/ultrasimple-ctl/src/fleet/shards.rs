@@ -4,8 +4,8 @@ use anyhow::Context;
 use serde::Serialize;
 use ultrasimple_core::config::StoreSettings;
 use ultrasimple_core::{NodeName, ShardId, ShardKey, Timestamp, VolumeName};
+use ultrasimple_peers::{Answer, ShardSays};
 
-use super::ask::{Answer, ShardSays};
 use super::source::{Fleet, Found, Source};
 use super::watch::{self, Shown};
 use crate::known::Known;

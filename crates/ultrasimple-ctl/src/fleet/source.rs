@@ -8,8 +8,8 @@ use ultrasimple_cluster::etcd::{Etcd, FleetState};
 use ultrasimple_command_line::{etcd, secrets};
 use ultrasimple_core::config::Settings;
 use ultrasimple_core::{NodeName, ShardId, ShardKey};
+use ultrasimple_peers::{self as peers, Answer, Limits};
 
-use super::ask::{self, Answer};
 use crate::Usage;
 
 /// How long etcd may take to answer at all.
@@ -80,7 +80,7 @@ impl Source {
             let Some(address) = &self.daemon else {
                 return Ok(Found::Nobody("-http is off".to_owned()));
             };
-            return Ok(match ask::one(address, token).await {
+            return Ok(match peers::one(address, token, Limits::default()).await {
                 Ok(answer) => Found::Daemon(Box::new(answer)),
                 Err(why) => Found::Nobody(format!("{address}: {why}")),
             });
@@ -89,7 +89,7 @@ impl Source {
         let nodes = state.view.nodes.iter().map(|(node, it)| (node, &it.record.address));
         let asked = nodes.filter(|(_, address)| !address.is_empty());
         let asked = asked.map(|(node, address)| (node.clone(), address.clone())).collect();
-        let answers = ask::all(asked, token).await;
+        let answers = peers::all(asked, token, Limits::default()).await;
         Ok(Found::Fleet(Box::new(Fleet { state, answers })))
     }
 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -50,13 +52,28 @@ impl Token {
         Self(blake3::hash(token.as_bytes()))
     }
 
-    /// Whether these headers have it. (Hashes are compared in constant time.)
+    /// Whether these headers have it: as a bearer's token, or, as browsers send it, as the password of any user.
     fn is_in(&self, request: &Request) -> bool {
         let sent = request.headers().get(header::AUTHORIZATION);
-        let word = sent.and_then(|value| value.as_bytes().split_at_checked(b"Bearer ".len()));
-        word.is_some_and(|(scheme, token)| {
-            scheme.eq_ignore_ascii_case(b"Bearer ") && blake3::hash(token) == self.0
+        let Some(sent) = sent.map(HeaderValue::as_bytes) else { return false };
+        let word = |scheme: &[u8]| {
+            let (said, word) = sent.split_at_checked(scheme.len())?;
+            said.eq_ignore_ascii_case(scheme).then_some(word)
+        };
+        if let Some(token) = word(b"Bearer ") {
+            return self.is(token);
+        }
+        let login = word(b"Basic ").and_then(|word| BASE64_STANDARD.decode(word).ok());
+        login.is_some_and(|login| {
+            let colon = login.iter().position(|byte| *byte == b':');
+            let password = colon.and_then(|colon| login.get(colon + 1..));
+            password.is_some_and(|password| self.is(password))
         })
+    }
+
+    /// (Hashes are compared in constant time.)
+    fn is(&self, token: &[u8]) -> bool {
+        blake3::hash(token) == self.0
     }
 }
 
@@ -68,9 +85,13 @@ pub(super) async fn ask_for_token(
 ) -> Response {
     match token.as_ref() {
         Some(token) if !token.is_in(&request) => {
-            let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-            let text = "the token of -http-token-file is needed: Authorization: Bearer TOKEN";
-            (StatusCode::UNAUTHORIZED, challenge, text).into_response()
+            let challenges = AppendHeaders([
+                (header::WWW_AUTHENTICATE, "Basic realm=\"ultrasimple\", charset=\"UTF-8\""),
+                (header::WWW_AUTHENTICATE, "Bearer"),
+            ]);
+            let text = "the token of -http-token-file is needed: Authorization: Bearer TOKEN, or in a browser as the \
+                        password of any user";
+            (StatusCode::UNAUTHORIZED, challenges, text).into_response()
         }
         _ => next.run(request).await,
     }

@@ -33,6 +33,10 @@ impl Told for Fake {
         Ok(json!([{"shard": 1}]))
     }
 
+    async fn page(&self, query: &str) -> Option<String> {
+        (!self.silent).then(|| format!("<h1>{}</h1>", query.replace('<', "")))
+    }
+
     async fn unready(&self) -> Option<String> {
         self.unready.clone()
     }
@@ -86,9 +90,14 @@ async fn with_a_token_only_the_probes_are_open() {
     for path in ["/healthz", "/readyz"] {
         assert!(get(&server, path, "").await.starts_with("HTTP/1.1 200"), "{path}");
     }
-    for path in ["/stats", "/metrics", "/api/v1/node", "/api/v1/shards"] {
+    for path in ["/", "/stats", "/metrics", "/api/v1/node", "/api/v1/shards", page::STYLE_PATH] {
         for bad in [
             "",
+            // nobody:0123456789abcdeX, the token as the user, no colon, no Base64
+            "Authorization: Basic bm9ib2R5OjAxMjM0NTY3ODlhYmNkZVg=\r\n",
+            "Authorization: Basic MDEyMzQ1Njc4OWFiY2RlZjo=\r\n",
+            "Authorization: Basic MDEyMzQ1Njc4OWFiY2RlZg==\r\n",
+            "Authorization: Basic %%%\r\n",
             "Authorization: Bearer 0123456789abcdeX\r\n",
             "Authorization: Bearer \r\n",
             "Authorization: Basic 0123456789abcdef\r\n",
@@ -97,9 +106,47 @@ async fn with_a_token_only_the_probes_are_open() {
             let answer = get(&server, path, bad).await;
             assert!(answer.starts_with("HTTP/1.1 401") && !answer.contains('{'), "{answer}");
         }
-        let good = format!("authorization: bearer {TOKEN}\r\n");
-        assert!(get(&server, path, &good).await.starts_with("HTTP/1.1 200"), "{path}");
+        // As a browser sends it: nobody:0123456789abcdef, and with another user and case.
+        for good in [
+            format!("authorization: bearer {TOKEN}\r\n"),
+            "Authorization: Basic bm9ib2R5OjAxMjM0NTY3ODlhYmNkZWY=\r\n".to_owned(),
+            "authorization: basic OjAxMjM0NTY3ODlhYmNkZWY=\r\n".to_owned(),
+        ] {
+            assert!(get(&server, path, &good).await.starts_with("HTTP/1.1 200"), "{path}: {good}");
+        }
     }
+    let answer = get(&server, "/", "").await.to_lowercase();
+    assert!(answer.contains("www-authenticate: basic realm=\"ultrasimple\""), "{answer}");
+    assert!(answer.contains("www-authenticate: bearer"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_page_is_served_with_what_keeps_it_from_others() {
+    let served = server(None, Some(Fake::default())).await;
+    let answer = get(&served, "/?q=a%20b", "").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("<h1>q=a%20b</h1>"), "{answer}");
+    for header in [
+        "content-type: text/html; charset=utf-8",
+        "content-security-policy: default-src 'none'; script-src 'self'",
+        "x-content-type-options: nosniff",
+        "referrer-policy: no-referrer",
+        "cache-control: no-store",
+    ] {
+        assert!(answer.contains(header), "no {header} in {answer}");
+    }
+    let style = get(&served, page::STYLE_PATH, "").await;
+    assert!(style.contains("text/css") && style.ends_with(page::STYLE), "{style}");
+    let script = get(&served, page::SCRIPT_PATH, "").await;
+    assert!(script.contains("text/javascript") && script.ends_with(page::SCRIPT), "{script}");
+
+    let starting = server(None, None).await;
+    let answer = get(&starting, "/", "").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("This node is starting"),
+        "{answer}"
+    );
+    let busy = server(None, Some(Fake { unready: None, silent: true })).await;
+    assert!(get(&busy, "/", "").await.starts_with("HTTP/1.1 503"));
 }
 
 #[tokio::test]

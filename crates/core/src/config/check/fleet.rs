@@ -285,7 +285,9 @@ impl Checker<'_> {
             RunMode::Once => given,
             RunMode::DryRun => false,
         };
-        HttpSettings { address: daemon.filter(|_| wanted), daemon, token_file }
+        let limit = self.duration(Setting::ExposureLimit);
+        let exposure_limit = Some(limit).filter(|limit| !limit.is_zero());
+        HttpSettings { address: daemon.filter(|_| wanted), daemon, token_file, exposure_limit }
     }
 
     fn no_meaning_without_http(&mut self, open: bool) {

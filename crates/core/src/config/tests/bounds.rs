@@ -38,6 +38,7 @@ fn defaults() {
     assert_eq!(settings.keep, KeepSettings::default());
     assert_eq!(settings.store.region, "us-east-1");
     assert_eq!(settings.upload.drain_timeout, Duration::from_secs(30));
+    assert_eq!(settings.http.exposure_limit, Some(Duration::from_mins(5)));
     assert_eq!((settings.run, settings.log.format), (RunMode::Forever, LogFormat::Text));
 }
 
@@ -61,6 +62,7 @@ fn every_bound() {
         ),
         (S::MinUploadInterval, &["0s", "24h"], &["-1s", "25h"]),
         (S::DrainTimeout, &["0s", "5m"], &["-1s", "25h"]),
+        (S::ExposureLimit, &["0s", "1h"], &["-1s", "25h"]),
         (S::Concurrent, &["1", "10000", "10_000"], &["0", "10001", "-1", "1.5", "x", huge]),
         (S::RetentionDays, &["1", "30", "36500"], &["0", "36501", "-1", "30d", "1.5"]),
         (

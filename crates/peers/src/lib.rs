@@ -1,4 +1,7 @@
 //! Asks nodes by HTTP how it is about them and their shards: all at once, each with a short deadline.
+//!
+//! Both programs do: `ultrasimple-ctl` for its commands, and a node for its status page. What is asked for is the
+//! daemon's `/api/v1`; what a node answers is its own word, and may be anything.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,83 +17,121 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use ultrasimple_core::{Epoch, NodeName, ShardId, ShardKey, Timestamp, VolumeName};
 
-/// How long a node may take for all that it is asked.
-const DEADLINE: Duration = Duration::from_secs(2);
-/// Nodes asked at once.
-const AT_ONCE: usize = 128;
-/// Far more than 65,536 shards of a volume come to.
-const MOST_BYTES: usize = 64 << 20;
+/// What asking may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a node may take for all that it is asked.
+    pub deadline: Duration,
+    /// Nodes asked at once.
+    pub at_once: usize,
+    /// Bytes of an answer.
+    pub bytes: usize,
+}
+
+impl Default for Limits {
+    /// For a program that does nothing else: 2 s, 128 nodes, far more bytes than 65,536 shards of a volume come to.
+    fn default() -> Self {
+        Self { deadline: Duration::from_secs(2), at_once: 128, bytes: 64 << 20 }
+    }
+}
 
 /// What a node says: see the daemon's `/api/v1`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Answer {
-    pub(crate) node: NodeSays,
-    pub(crate) shards: BTreeMap<ShardKey, ShardSays>,
+pub struct Answer {
+    /// Of itself.
+    pub node: NodeSays,
+    /// Of each of its shards.
+    pub shards: BTreeMap<ShardKey, ShardSays>,
 }
 
 /// `/api/v1/node`
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-pub(crate) struct NodeSays {
-    pub(crate) node: String,
-    pub(crate) version: String,
+pub struct NodeSays {
+    /// Its name.
+    pub node: String,
+    /// Of the program.
+    pub version: String,
     /// Where its backups go; older versions do not say.
-    pub(crate) bucket: Option<String>,
-    pub(crate) trusted: bool,
-    pub(crate) lease_seconds: Option<f64>,
-    pub(crate) databases: u64,
-    pub(crate) pending: u64,
-    pub(crate) failing: u64,
-    pub(crate) exposure_seconds: f64,
-    pub(crate) uptime_seconds: f64,
+    pub bucket: Option<String>,
+    /// Whether it may act as a node of its fleet now.
+    pub trusted: bool,
+    /// How much longer; `None` without etcd.
+    pub lease_seconds: Option<f64>,
+    /// Databases known.
+    pub databases: u64,
+    /// Databases with a change that the bucket has not yet.
+    pub pending: u64,
+    /// Databases that fail.
+    pub failing: u64,
+    /// How long the oldest change has been waiting.
+    pub exposure_seconds: f64,
+    /// For how long it has been running.
+    pub uptime_seconds: f64,
+    /// Dollars a month for its requests; older versions do not say, young nodes cannot.
+    #[serde(default)]
+    pub month_dollars: Option<f64>,
+    /// Bytes in the bucket, as far as its shards' catalogs say; older versions do not.
+    #[serde(default)]
+    pub stored_bytes: Option<u64>,
 }
 
 /// One of `/api/v1/shards`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(crate) struct ShardSays {
-    volume: VolumeName,
-    shard: ShardId,
-    pub(crate) epoch: Epoch,
-    pub(crate) phase: String,
-    pub(crate) since: Timestamp,
-    pub(crate) databases: u64,
-    pub(crate) pending: u64,
-    pub(crate) failing: u64,
-    pub(crate) exposure_seconds: f64,
+pub struct ShardSays {
+    /// Of which volume.
+    pub volume: VolumeName,
+    /// Which shard of it.
+    pub shard: ShardId,
+    /// Under which it writes.
+    pub epoch: Epoch,
+    /// How far along it is.
+    pub phase: String,
+    /// Since when it is the node's.
+    pub since: Timestamp,
+    /// Databases known.
+    pub databases: u64,
+    /// Databases with a change that the bucket has not yet.
+    pub pending: u64,
+    /// Databases that fail.
+    pub failing: u64,
+    /// How long the oldest change has been waiting.
+    pub exposure_seconds: f64,
 }
 
 /// Asks all of them, each at its address; what each says, or why it does not.
-pub(crate) async fn all(
+pub async fn all(
     nodes: Vec<(NodeName, String)>,
     token: Option<&str>,
+    limits: Limits,
 ) -> BTreeMap<NodeName, Result<Answer, String>> {
     let asked = nodes.into_iter().map(|(node, address)| async move {
-        let answer = one(&address, token).await.and_then(|answer| {
+        let answer = one(&address, token, limits).await.and_then(|answer| {
             // An address of one host alone leads to another node on another host.
             let is_it = answer.node.node == node.as_str();
             if is_it { Ok(answer) } else { Err(format!("{} answers there", answer.node.node)) }
         });
         (node, answer)
     });
-    stream::iter(asked).buffer_unordered(AT_ONCE).collect().await
+    stream::iter(asked).buffer_unordered(limits.at_once).collect().await
 }
 
 /// Asks the node at an address: `http://host:port`.
 ///
 /// # Errors
 /// Why it does not say.
-pub(crate) async fn one(address: &str, token: Option<&str>) -> Result<Answer, String> {
+pub async fn one(address: &str, token: Option<&str>, limits: Limits) -> Result<Answer, String> {
     let asking = async {
         let (node, shards) = tokio::try_join!(
-            get::<NodeSays>(address, "/api/v1/node", token),
-            get::<Vec<ShardSays>>(address, "/api/v1/shards", token),
+            get::<NodeSays>(address, "/api/v1/node", token, limits),
+            get::<Vec<ShardSays>>(address, "/api/v1/shards", token, limits),
         )?;
         let key = |says: &ShardSays| ShardKey { volume: says.volume.clone(), shard: says.shard };
         let shards = shards.into_iter().map(|says| (key(&says), says)).collect();
         Ok(Answer { node, shards })
     };
-    match tokio::time::timeout(DEADLINE, asking).await {
+    match tokio::time::timeout(limits.deadline, asking).await {
         Ok(answer) => answer,
-        Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
+        Err(_) => Err(format!("no answer within {} s", limits.deadline.as_secs_f64())),
     }
 }
 
@@ -98,10 +139,14 @@ pub(crate) async fn one(address: &str, token: Option<&str>) -> Result<Answer, St
 ///
 /// # Errors
 /// Why it does not say anything.
-pub(crate) async fn open_path(address: &str, path: &str) -> Result<(bool, String), String> {
-    match tokio::time::timeout(DEADLINE, fetch(address, path, None)).await {
+pub async fn open_path(
+    address: &str,
+    path: &str,
+    limits: Limits,
+) -> Result<(bool, String), String> {
+    match tokio::time::timeout(limits.deadline, fetch(address, path, None, limits)).await {
         Ok(answer) => answer.map(|(status, body)| (status == StatusCode::OK, line(&body))),
-        Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
+        Err(_) => Err(format!("no answer within {} s", limits.deadline.as_secs_f64())),
     }
 }
 
@@ -109,8 +154,9 @@ async fn get<T: DeserializeOwned>(
     address: &str,
     path: &str,
     token: Option<&str>,
+    limits: Limits,
 ) -> Result<T, String> {
-    let (status, body) = fetch(address, path, token).await?;
+    let (status, body) = fetch(address, path, token, limits).await?;
     match status {
         StatusCode::OK => serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}")),
         StatusCode::UNAUTHORIZED => Err("it wants a token: -http-token-file".to_owned()),
@@ -128,6 +174,7 @@ async fn fetch(
     address: &str,
     path: &str,
     token: Option<&str>,
+    limits: Limits,
 ) -> Result<(StatusCode, Bytes), String> {
     fn said(error: impl std::fmt::Display) -> String {
         error.to_string()
@@ -143,7 +190,8 @@ async fn fetch(
     let answering = async {
         let response = sender.send_request(request).await.map_err(said)?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MOST_BYTES).collect().await.map_err(said)?;
+        let body =
+            Limited::new(response.into_body(), limits.bytes).collect().await.map_err(said)?;
         Ok::<_, String>((status, body.to_bytes()))
     };
     tokio::pin!(answering);
