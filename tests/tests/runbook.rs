@@ -76,6 +76,16 @@ impl Drill {
         run(bash)
     }
 
+    /// Ends the nodes in order, and starts one in their place.
+    fn restart(&mut self) {
+        for node in self.nodes.drain(..) {
+            node.daemon.stop_well();
+        }
+        let node = self.fleet.node("node1", &[]);
+        self.fleet.until_owned_by(&[&node]);
+        self.nodes.push(node);
+    }
+
     /// All blocks of a chapter, which must go well. Gives what each said.
     fn chapter(&self, chapter: &str) -> Vec<Ran> {
         let all = blocks(chapter).into_iter().map(|block| {
@@ -130,7 +140,9 @@ fn everything_comes_back_from_the_bucket_alone() {
 
 #[test]
 fn damage_in_the_bucket_is_found_and_mended() {
-    let drill = Drill::new();
+    let mut drill = Drill::new();
+    // The catalogs know what there is.
+    drill.restart();
     // An older backup of the database, and damage in the newest one.
     let damaged = drill.fleet.bucket.backups().values().next().unwrap().last().unwrap().clone();
     let mut object = drill.fleet.bucket.get(&damaged);
@@ -147,4 +159,10 @@ fn damage_in_the_bucket_is_found_and_mended() {
     // The catalogs that are made anew know all that is there.
     let status = drill.run("ultrasimple-ctl status --json").json();
     assert_eq!((&status["databases"], &status["backups"]), (&json!(3), &json!(4)), "{status}");
+    // A restart backs up anew what they say is lost.
+    assert_eq!(drill.run("ultrasimple-ctl verify").status, Some(3));
+    drill.restart();
+    eventually("all can be restored", || {
+        (drill.run("ultrasimple-ctl verify").status == Some(0)).then_some(())
+    });
 }

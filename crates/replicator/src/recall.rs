@@ -146,8 +146,9 @@ async fn recollect(tender: &Tender, catalog: &Catalog, trust: Trust) -> Recollec
     let databases = catalog.databases.iter().filter_map(|(stem, record)| {
         let newest = record.newest.as_ref()?;
         let held = record.newest_hour().filter(|held| held.hour == newest.hour())?;
+        let is_lost = held.fault.is_some();
         // What cannot be restored is as good as not there.
-        if held.fault.is_some() || held.foreign.is_some() {
+        if held.foreign.is_some() || is_lost && record.gone_since.is_some() {
             return None;
         }
         let age = time.duration_since(newest.captured_at);
@@ -164,6 +165,8 @@ async fn recollect(tender: &Tender, catalog: &Catalog, trust: Trust) -> Recollec
             identity: Identity::new(&record.path, stem),
             held: Held { digest, backup },
             gone_since: record.gone_since,
+            // By its footer it would be taken for what it should be.
+            doubted: is_lost.then_some(held.hour),
         })
     });
     let is_last_word = trust.is_last_word(catalog);

@@ -200,6 +200,8 @@ pub(crate) struct Recalled {
     pub(crate) identity: Identity,
     pub(crate) held: Held,
     pub(crate) gone_since: Option<Timestamp>,
+    /// It cannot be restored, and is to be written anew: see [`Offer::doubted`].
+    pub(crate) doubted: Option<Hour>,
 }
 
 /// See the module.
@@ -223,9 +225,8 @@ impl Shard {
     /// Takes in what the shard's catalog says, before the first scan.
     pub(crate) fn recall(&mut self, recalled: Vec<Recalled>, unsure_since: Option<Hour>) {
         self.unsure_since = unsure_since;
-        for Recalled { identity, held, gone_since } in recalled {
+        for Recalled { identity, held, gone_since, doubted } in recalled {
             let is_told = gone_since.is_some();
-            let doubted = None;
             self.absent.insert(identity, Absent { held, gone_since, is_told, doubted });
         }
     }

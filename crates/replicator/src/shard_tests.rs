@@ -72,7 +72,7 @@ fn changes(shard: &mut Shard) -> Vec<Change> {
 fn recalled(id: DatabaseId, version: u64) -> Recalled {
     let Outcome::Stored { digest, backup, at, .. } = stored(version, true) else { panic!() };
     let held = Held { digest, backup: LastBackup::of(&backup, at) };
-    Recalled { identity: identity(id), held, gone_since: None }
+    Recalled { identity: identity(id), held, gone_since: None, doubted: None }
 }
 
 fn failed(kind: &'static str) -> Outcome {

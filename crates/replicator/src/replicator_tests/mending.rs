@@ -1,8 +1,9 @@
 //! Retention, verification and comparison over whole cycles: what goes, and what is made again.
 
+use ultrasimple_core::catalog::Edit;
 use ultrasimple_core::hold::Hold;
-use ultrasimple_core::{Hour, Timestamp};
-use ultrasimple_keeper::holds;
+use ultrasimple_core::{Hour, ShardId, ShardKey, Timestamp};
+use ultrasimple_keeper::{Author, catalogs, holds};
 
 use super::keeping::{DAY, HOUR, settle, stem};
 use super::*;
@@ -268,4 +269,42 @@ async fn a_corrupt_newest_backup_is_found_and_made_again_in_the_next_hour() {
     assert_eq!(backups.len(), 2);
     assert_eq!(world.restored_from(&backups[1]), bank.commits());
     session.stop().await;
+}
+
+/// A capture of the same content would take what stands there, footer and all, for the proof that it is stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupt_backup_is_made_again_by_a_restart_even_in_its_hour() {
+    let world = World::new().await;
+    let bank = world.bank("a.db");
+    let start = async || Session::start(world.builder().shards(1).build().unwrap()).await;
+    let mut session = start().await;
+    session.cycle().await;
+    session.stop().await;
+    let mut bytes = std::fs::read(world.key("a")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(world.key("a"), &bytes).unwrap();
+    // As `ultrasimple-ctl verify` records it.
+    let newest = world.catalog().await[&stem("a")].newest_hour().unwrap().clone();
+    let now = world.clock.now();
+    let fault = Edit::Verified {
+        stem: stem("a"),
+        hour: newest.hour,
+        etag: newest.etag,
+        at: now,
+        fault: Some("it is corrupt".into()),
+    };
+    let key = ShardKey { volume: "default".parse().unwrap(), shard: ShardId(0) };
+    let (node, epoch) = ("operator".parse().unwrap(), None);
+    let author = Author { node, epoch, shards: 1, now, is_final: false };
+    catalogs::update(&*world.store, &key, &author, &[fault]).await.unwrap();
+    let has_fault = async || world.catalog().await[&stem("a")].newest_is_bad().is_some();
+    assert!(has_fault().await);
+
+    let mut session = start().await;
+    assert_eq!(session.cycle().await.stored, 1);
+    session.stop().await;
+    assert_eq!(world.backups().len(), 1, "in its place");
+    assert_eq!(world.restored_from(&world.backups()[0]), bank.commits());
+    assert!(!has_fault().await);
 }
