@@ -49,6 +49,11 @@ impl Daemon {
         daemon
     }
 
+    /// Where its HTTP is: host and port.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// All it has said so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")

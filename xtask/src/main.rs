@@ -1,4 +1,4 @@
-//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | metrics`.
+//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | metrics | screenshots`.
 //!
 //! Each command does its own set-up: on a machine with a Rust toolchain and the package
 //! registries, one command runs the main job and one passes the tests. One file per command;
@@ -13,6 +13,7 @@ mod check;
 mod demo;
 mod metrics;
 mod process;
+mod screenshots;
 mod sim;
 mod sources;
 mod test;
@@ -40,6 +41,7 @@ Commands:
                   killed and paused, networks cut, servers fail. Was anything lost?
   check           Format, lints, licences, advisories, unused dependencies, docs, spelling
   metrics         Write docs/METRICS.md anew from the catalogue of instruments
+  screenshots     Take the pictures in docs/images anew
   help            Show this text
 
 What is kept: programs in `${XDG_CACHE_HOME:-~/.cache}/ultrasimple-xtask`, linked from
@@ -67,7 +69,8 @@ fn main() -> ExitCode {
         ("check", []) => Workspace::find().and_then(|ws| check::run(&ws)),
         ("demo", []) => Workspace::find().and_then(|ws| demo::run(&ws)),
         ("metrics", []) => Workspace::find().and_then(|ws| metrics::run(&ws)),
-        ("check" | "demo" | "metrics", [extra, ..]) => {
+        ("screenshots", []) => Workspace::find().and_then(|ws| screenshots::run(&ws)),
+        ("check" | "demo" | "metrics" | "screenshots", [extra, ..]) => {
             eprintln!("`cargo xtask {command}` takes no arguments, got {extra:?}\n\n{HELP}");
             return ExitCode::from(2);
         }

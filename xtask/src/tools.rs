@@ -210,6 +210,7 @@ pub(crate) fn need_build_tools() -> Result<()> {
 
 fn debian_package(command: &str) -> &str {
     match command {
+        "chromedriver" => "chromium-driver",
         "etcd" => "etcd-server",
         "promtool" => "prometheus",
         "protoc" => "protobuf-compiler",
