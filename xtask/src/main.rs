@@ -1,5 +1,5 @@
 //! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | bench | compose | deb |
-//! docs | dashboards`.
+//! docs | dashboards | screenshots`.
 //!
 //! Each command does its own set-up: on a machine with a Rust toolchain and the package
 //! registries, one command runs the main job and one passes the tests. One file per command;
@@ -20,6 +20,7 @@ mod docs;
 mod images;
 mod interrupt;
 mod process;
+mod screenshots;
 mod sim;
 mod sources;
 mod test;
@@ -55,6 +56,7 @@ Commands:
   check           Format, lints, licences, advisories, unused dependencies, docs, spelling
   docs            Write docs/CONFIG.md and docs/METRICS.md anew from the code
   dashboards      Write the Grafana dashboards in deploy/observability anew
+  screenshots     Take the pictures in docs/images anew
   help            Show this text
 
 What is kept: programs in `${XDG_CACHE_HOME:-~/.cache}/ultrasimple-xtask`, linked from
@@ -86,7 +88,8 @@ fn main() -> ExitCode {
         ("demo", []) => Workspace::find().and_then(|ws| demo::run(&ws)),
         ("dashboards", []) => Workspace::find().and_then(|ws| dashboards::run(&ws)),
         ("docs", []) => Workspace::find().and_then(|ws| docs::run(&ws)),
-        ("check" | "compose" | "dashboards" | "demo" | "docs", [extra, ..]) => {
+        ("screenshots", []) => Workspace::find().and_then(|ws| screenshots::run(&ws)),
+        ("check" | "compose" | "dashboards" | "demo" | "docs" | "screenshots", [extra, ..]) => {
             eprintln!("`cargo xtask {command}` takes no arguments, got {extra:?}\n\n{HELP}");
             return ExitCode::from(2);
         }

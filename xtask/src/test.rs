@@ -15,7 +15,15 @@ const TESTKIT: &str = "ultrasimple-testkit";
 
 /// Runs all tests, or with `args` what they select of them (without doctests).
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
-    need_commands(&["etcd", "lz4", "prometheus", "promtool", "sqlite3"])?;
+    need_commands(&[
+        "chromedriver",
+        "chromium",
+        "etcd",
+        "lz4",
+        "prometheus",
+        "promtool",
+        "sqlite3",
+    ])?;
     need_build_tools()?;
     let tools = Tools::open(workspace)?;
     let environment = Environment::new(&tools)?;

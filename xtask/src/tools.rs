@@ -216,6 +216,7 @@ pub(crate) fn need_build_tools() -> Result<()> {
 
 fn debian_package(command: &str) -> &str {
     match command {
+        "chromedriver" => "chromium-driver",
         "etcd" => "etcd-server",
         // It brings `prometheus` and `promtool`.
         "promtool" => "prometheus",

@@ -37,10 +37,18 @@ pub fn request(
          Content-Length: {length}\r\n\r\n{body}"
     )?;
     let mut answer = Vec::new();
-    match stream.read_to_end(&mut answer) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset && !answer.is_empty() => {}
-        Err(error) => return Err(error.into()),
+    let mut chunk = [0; 16 * 1_024];
+    // Not all servers close a connection when they are asked to.
+    while !is_whole(&answer) {
+        match stream.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => answer.extend(chunk.iter().take(count)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset && !answer.is_empty() => {
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").context("no head in the answer")?;
@@ -48,6 +56,15 @@ pub fn request(
     let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     let body = if is_chunked { join_chunks(body) } else { body.to_owned() };
     Ok(Answer { status, body })
+}
+
+/// Whether all is there that the head announces.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(answer.get(..end).unwrap_or_default()).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let length = length.and_then(|length| length.trim().parse::<usize>().ok());
+    length.is_some_and(|length| answer.len() >= end + 4 + length)
 }
 
 fn join_chunks(mut rest: &str) -> String {

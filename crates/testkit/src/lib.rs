@@ -2,6 +2,7 @@
 
 pub mod bank;
 mod base64;
+pub mod browser;
 pub mod collector;
 pub mod etcd;
 pub mod fault_proxy;

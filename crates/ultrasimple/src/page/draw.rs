@@ -187,14 +187,14 @@ fn header(html: &mut Html, node: &str, words: &str) {
         html.put("{}<span class=\"product\"> ultrasimple</span>", &[&node]);
     }
     html.raw(
-        "</h1></div><form role=\"search\" action=\"/\" method=\"get\"><label for=\"q\">Find a database</label>\
+        "</h1></div><button id=\"pause\" class=\"quiet\" type=\"button\" aria-pressed=\"false\" hidden>Pause updates</button>\
+         <form role=\"search\" action=\"/\" method=\"get\"><label for=\"q\">Find a database</label>\
          <input id=\"q\" name=\"q\" type=\"search\" autocomplete=\"off\" autocapitalize=\"off\" spellcheck=\"false\" \
          maxlength=\"256\" placeholder=\"part of its path, * for anything\"",
     );
     html.put(" value=\"{}\">", &[&words]);
     html.raw(
-        "<button type=\"submit\">Search</button></form>\
-         <button id=\"pause\" class=\"quiet\" type=\"button\" aria-pressed=\"false\" hidden>Pause updates</button></div>\
+        "<button type=\"submit\">Search</button></form></div>\
          <p id=\"stale\" role=\"status\" hidden></p></header>",
     );
 }
