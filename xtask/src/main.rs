@@ -40,9 +40,10 @@ Commands:
   demo            Back up 1,000 SQLite databases with live writers, restore them and compare
   test [ARGS]...  Run every test. ARGS go to the test runner:
                   `cargo xtask test -p ultrasimple-core key` runs part of them
-  sim [--seeds N] [--from S] [--seed S]
+  sim [--seeds N] [--from S] | [--seed S [--without PART]]
                   Simulate fleets in virtual time and check the rules after each step: 20,000 seeds,
-                  or one, told in full
+                  or one, told in full. PART: a part of what protects the backups that is taken
+                  out; each must be noticed before the seeds are run
   chaos [--minutes M] [--seed S] [--nodes N] [--containers]
                   A fleet of real daemons, etcd and an S3 server on bad days: processes are
                   killed and paused, networks cut, servers fail. Was anything lost?

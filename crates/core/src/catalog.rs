@@ -169,6 +169,8 @@ pub enum Edit {
         held: HeldHour,
         /// What it is, where its footer was read.
         newest: Option<Newest>,
+        /// Of which fingerprint, where the footer says so.
+        fingerprint: Option<FingerprintDigest>,
     },
     /// A backup that is no longer there.
     Gone {
@@ -323,15 +325,17 @@ impl Catalog {
     pub fn edit(&mut self, edit: Edit) {
         match edit {
             Edit::Change(change) => self.apply(change),
-            Edit::Found { stem, path, held, newest } => {
+            Edit::Found { stem, path, held, newest, fingerprint } => {
                 let new = || Record::new(path.clone());
                 let record = self.databases.entry(stem).or_insert_with(new);
                 let hour = held.hour;
                 record.put_hour(held);
                 let is_newest = record.newest_hour().is_some_and(|last| last.hour == hour);
                 if is_newest && (&record.path, &record.newest) != (&path, &newest) {
-                    // What the database looked like then is not known.
                     (record.path, record.newest, record.fingerprint) = (path, newest, None);
+                }
+                if is_newest && record.fingerprint.is_none() {
+                    record.fingerprint = fingerprint;
                 }
             }
             Edit::Gone { stem, hour } => self.forget_hour(&stem, hour),

@@ -206,6 +206,7 @@ fn a_backup_that_was_found_is_not_the_state_the_fingerprint_is_of() {
         path: SourcePath::from_bytes(b"/data/t1.db"),
         held: HeldHour::new(Hour::of(at(time)), 9, ETag("e2".into())),
         newest,
+        fingerprint: None,
     };
     catalog.edit(found("2024-01-15T11:05:00Z", None));
     let record = &catalog.databases[&stem("t1")];
@@ -215,6 +216,25 @@ fn a_backup_that_was_found_is_not_the_state_the_fingerprint_is_of() {
     let record = &catalog.databases[&stem("t1")];
     assert_eq!((record.fingerprint, &record.newest), (None, &Some(later)));
     assert_eq!(record.hours.len(), 3);
+}
+
+#[test]
+fn a_backup_that_was_found_tells_its_fingerprint_where_its_footer_does() {
+    let time = "2024-01-15T13:05:00Z";
+    let found = |fingerprint| Edit::Found {
+        stem: stem("t1"),
+        path: SourcePath::from_bytes(b"/data/t1.db"),
+        held: HeldHour::new(Hour::of(at(time)), 9, ETag("e".into())),
+        newest: Some(newest(time, b"one")),
+        fingerprint,
+    };
+    let told = Some(FingerprintDigest::NONE);
+    for (first, then, expected) in [(None, told, told), (told, None, told), (None, None, None)] {
+        let mut catalog = empty();
+        catalog.edit(found(first));
+        catalog.edit(found(then));
+        assert_eq!(catalog.databases[&stem("t1")].fingerprint, expected);
+    }
 }
 
 #[test]
@@ -229,6 +249,7 @@ fn a_fingerprint_is_kept_only_with_the_content_it_is_of() {
         path: SourcePath::from_bytes(b"/data/t1.db"),
         held: HeldHour::new(Hour::of(at(two[0])), 99, ETag(two[0].into())),
         newest: Some(newest(two[0], two[0].as_bytes())),
+        fingerprint: None,
     });
     let fingerprint = |catalog: &mut Catalog, content: &str| {
         let mut touched = change("t1", Vec::new());

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
-use crate::{Epoch, NodeName, ShardId, SourcePath, VolumeName};
+use crate::{Epoch, FingerprintDigest, NodeName, ShardId, SourcePath, VolumeName};
 
 /// How many bytes to ask for from the end of an object: enough for a path of some 3,000 bytes.
 pub const SUFFIX_BYTES: u64 = 4_096;
@@ -51,6 +51,10 @@ pub struct Footer {
     pub epoch: Epoch,
     /// What the check before the upload found.
     pub check: CheckResult,
+    /// The fingerprint that the database had before the image was read. Only where any later change was certain to
+    /// change it: a database that has it still has this content, and has had no other since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<FingerprintDigest>,
 }
 
 /// What the check of a capture found. Anything but `Passed` and `Skipped` marks the backup.
@@ -170,14 +174,27 @@ pub struct FooterFields {
     pub epoch: Epoch,
     /// What the check found.
     pub check: CheckResult,
+    /// Its fingerprint, where any later change is certain to change it.
+    pub fingerprint: Option<FingerprintDigest>,
 }
 
 impl Footer {
     /// A footer of the current version for an image with this hash and size.
     pub fn new(fields: FooterFields, blake3: ContentHash, size: u64) -> Self {
-        let FooterFields { volume, path, shard, mode, captured_at, node, epoch, check } = fields;
-        let version = VERSION;
-        Self { version, volume, path, shard, mode, blake3, size, captured_at, node, epoch, check }
+        Self {
+            version: VERSION,
+            volume: fields.volume,
+            path: fields.path,
+            shard: fields.shard,
+            mode: fields.mode,
+            blake3,
+            size,
+            captured_at: fields.captured_at,
+            node: fields.node,
+            epoch: fields.epoch,
+            check: fields.check,
+            fingerprint: fields.fingerprint,
+        }
     }
 
     /// The skippable frame that ends the object.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::footer::{CheckResult, SUFFIX_BYTES};
-use crate::{Epoch, ShardId, SourcePath};
+use crate::{Epoch, FileStamp, Fingerprint, FingerprintDigest, ShardId, SourcePath};
 
 const GOLDEN: &[u8] = include_bytes!("../golden/backup-v1.db.lz4");
 
@@ -20,7 +20,13 @@ fn fields() -> FooterFields {
         node: "node-1".parse().unwrap(),
         epoch: Epoch(3),
         check: CheckResult::Passed,
+        fingerprint: None,
     }
+}
+
+fn fingerprint() -> FingerprintDigest {
+    let main = FileStamp { device: 1, inode: 2, size: 3, mtime_ns: 4, ctime_ns: 5 };
+    Fingerprint { main, wal: None, journal: false }.digest()
 }
 
 fn golden_image() -> Vec<u8> {
@@ -39,6 +45,20 @@ fn the_stored_form_never_changes() {
     assert_eq!(image, golden_image());
     let suffix = |object: &[u8]| object[object.len() - 400..].to_vec();
     assert_eq!(suffix(&object), suffix(GOLDEN), "the footer is written another way");
+}
+
+#[test]
+fn the_stored_form_with_a_fingerprint_never_changes() {
+    let fields = FooterFields { fingerprint: Some(fingerprint()), ..fields() };
+    let (object, footer) = encode(b"image", fields).unwrap();
+    if std::env::var_os("ULTRASIMPLE_WRITE_GOLDEN").is_some() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/golden");
+        std::fs::write(format!("{folder}/backup-v1-fingerprint.db.lz4"), &object).unwrap();
+    }
+    let golden = include_bytes!("../golden/backup-v1-fingerprint.db.lz4");
+    assert_eq!(decode(&golden[..], io::sink()).unwrap(), footer);
+    let suffix = |object: &[u8]| object[object.len() - 300..].to_vec();
+    assert_eq!(suffix(&object), suffix(golden), "the footer is written another way");
 }
 
 #[test]

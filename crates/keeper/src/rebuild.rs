@@ -141,11 +141,16 @@ impl Shard<'_> {
         for Found { stem, hours, owner } in &self.found {
             let newest = owner.is_newest.then(|| Newest::of(&owner.footer));
             let last = hours.last().map(|held| held.hour);
-            edits.extend(hours.iter().map(|held| Edit::Found {
-                stem: stem.clone(),
-                path: owner.footer.path.clone(),
-                held: held.clone(),
-                newest: newest.clone().filter(|_| Some(held.hour) == last),
+            let fingerprint = owner.footer.fingerprint.filter(|_| owner.is_newest);
+            edits.extend(hours.iter().map(|held| {
+                let is_last = Some(held.hour) == last;
+                Edit::Found {
+                    stem: stem.clone(),
+                    path: owner.footer.path.clone(),
+                    held: held.clone(),
+                    newest: newest.clone().filter(|_| is_last),
+                    fingerprint: fingerprint.filter(|_| is_last),
+                }
             }));
         }
         if edits.is_empty() {

@@ -62,11 +62,28 @@ pub(crate) struct Prepared {
     pub(crate) body: PreparedBody,
 }
 
+impl Prepared {
+    /// What the footer will say.
+    pub(crate) fn footer(&self) -> Footer {
+        Footer::new(self.fields.clone(), self.content, self.body.image_size())
+    }
+}
+
 pub(crate) enum PreparedBody {
     /// The object, whole.
     Object(Bytes, Box<Footer>),
     /// The image is in scratch; the object is made while it is sent.
     Spooled(Arc<Image>),
+}
+
+impl PreparedBody {
+    /// Bytes of the image.
+    fn image_size(&self) -> u64 {
+        match self {
+            Self::Object(_, footer) => footer.size,
+            Self::Spooled(image) => image.len(),
+        }
+    }
 }
 
 /// A database as it is about to be backed up.
@@ -277,6 +294,7 @@ impl Workshop {
             node: self.node.clone(),
             epoch,
             check,
+            fingerprint: settled.then_some(digest),
         };
         let io = |error: &dyn std::fmt::Display| {
             let reason = format!("the captured image cannot be read back from scratch: {error}");

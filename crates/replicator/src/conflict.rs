@@ -9,8 +9,12 @@ use ultrasimple_core::footer::Footer;
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// The same content is there: it counts as stored.
+    /// This very state is there, and nothing has changed since: it counts as stored.
     Adopt,
+    /// The same content is there, but the database may have had another one in between, and whoever owned it then may
+    /// have a write of that still on its way, on condition that what is there has not changed: write it again, on that
+    /// condition.
+    Renew,
     /// It is older and ours: write over it, on condition that it is still the same.
     Overwrite,
     /// Leave it; this attempt failed.
@@ -40,7 +44,7 @@ pub(crate) fn decide(ours: &Footer, theirs: &Footer) -> Decision {
         return Decision::Fenced;
     }
     if (ours.blake3, ours.size) == (theirs.blake3, theirs.size) {
-        return Decision::Adopt;
+        return if is_same_state(ours, theirs) { Decision::Adopt } else { Decision::Renew };
     }
     if theirs.captured_at > ours.captured_at {
         return Decision::Leave(Reason::Newer(theirs.captured_at));
@@ -51,12 +55,27 @@ pub(crate) fn decide(ours: &Footer, theirs: &Footer) -> Decision {
     Decision::Overwrite
 }
 
+/// Whether a database has not changed between two captures of it. That it has the same content again does not tell.
+pub(crate) fn is_same_state(ours: &Footer, theirs: &Footer) -> bool {
+    ours.blake3 == theirs.blake3
+        && ours.fingerprint.is_some()
+        && ours.fingerprint == theirs.fingerprint
+}
+
 #[cfg(test)]
 mod tests {
     use ultrasimple_core::footer::FooterFields;
-    use ultrasimple_core::{CheckResult, ContentHash, Epoch, ShardId, SourcePath};
+    use ultrasimple_core::{
+        CheckResult, ContentHash, Epoch, FileStamp, Fingerprint, FingerprintDigest, ShardId,
+        SourcePath,
+    };
 
     use super::*;
+
+    fn fingerprint(mtime_ns: i64) -> FingerprintDigest {
+        let main = FileStamp { device: 1, inode: 1, size: 1, mtime_ns, ctime_ns: 1 };
+        Fingerprint { main, wal: None, journal: false }.digest()
+    }
 
     fn footer(change: impl FnOnce(&mut FooterFields), content: &[u8]) -> Footer {
         let mut fields = FooterFields {
@@ -68,6 +87,7 @@ mod tests {
             node: "n1".parse().unwrap(),
             epoch: Epoch(5),
             check: CheckResult::Passed,
+            fingerprint: Some(fingerprint(1)),
         };
         change(&mut fields);
         Footer::new(fields, ContentHash::of(content), content.len() as u64)
@@ -81,9 +101,18 @@ mod tests {
         let damaged = || CheckResult::Failed("page 2".into());
         let ours = footer(|_| {}, b"new");
         let marked = footer(|f| f.check = damaged(), b"new");
+        let unknown = footer(|f| f.fingerprint = None, b"new");
         let left = Decision::Leave;
         for (name, ours, theirs, expected) in [
-            ("same content", &ours, footer(|f| f.epoch = Epoch(4), b"new"), Decision::Adopt),
+            ("same state", &ours, footer(|f| f.epoch = Epoch(4), b"new"), Decision::Adopt),
+            (
+                "same content, other state",
+                &ours,
+                footer(|f| f.fingerprint = Some(fingerprint(2)), b"new"),
+                Decision::Renew,
+            ),
+            ("state unknown", &ours, footer(|f| f.fingerprint = None, b"new"), Decision::Renew),
+            ("neither known", &unknown, footer(|f| f.fingerprint = None, b"new"), Decision::Renew),
             ("older", &ours, footer(|f| f.captured_at = earlier, b"old"), Decision::Overwrite),
             ("same instant", &ours, footer(|_| {}, b"old"), Decision::Overwrite),
             (

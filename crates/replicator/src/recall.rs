@@ -60,9 +60,8 @@ impl RecallError {
 pub(crate) enum Trust {
     /// It says all there is if this grant says so.
     Grant(Grant),
-    /// It was just made from the objects.
-    Fresh,
-    /// This node has had the shard before and forgot what it did.
+    /// The bucket may have more: this node has had the shard before and forgot what it did, or the catalog was just
+    /// made from the objects of those databases that a scan showed. What came in since, or is of others, it lacks.
     None,
 }
 
@@ -170,10 +169,9 @@ async fn recollect(tender: &Tender, catalog: &Catalog, trust: Trust) -> Recollec
         })
     });
     let is_last_word = trust.is_last_word(catalog);
-    let may_be_stale = !is_last_word && trust != Trust::Fresh;
     Recollection {
         databases: databases.collect(),
-        unsure_since: may_be_stale.then(|| Hour::of(catalog.written_at)),
+        unsure_since: (!is_last_word).then(|| Hour::of(catalog.written_at)),
         facts: tender.facts(catalog).await,
         kept: Kept::of(catalog),
         last_word: is_last_word.then_some(catalog.epoch),

@@ -77,19 +77,6 @@ pub struct Owner {
     is_tending: bool,
 }
 
-/// What an owner says that the bucket has of a database.
-#[derive(Debug, Clone)]
-pub struct Believed {
-    /// Which.
-    pub number: u32,
-    /// All that a database with this fingerprint holds; `NONE`: it vouches for no fingerprint.
-    pub digest: FingerprintDigest,
-    /// What the newest backup is of.
-    pub content: ContentHash,
-    /// Its hour.
-    pub hour: Hour,
-}
-
 impl Owner {
     /// One that knows nothing yet. `None`: the shard is on none of the volumes.
     pub fn new(shard: ShardKey, grant: Grant, volumes: &Volumes, now: Duration) -> Option<Self> {
@@ -225,17 +212,9 @@ impl Owner {
         )
     }
 
-    /// What it says that the bucket has, by number.
-    pub fn believes(&self) -> Vec<Believed> {
-        let mut all: Vec<_> = self.shard.held().collect();
-        all.sort_by_key(|(id, _)| id.test_number());
-        let believed = all.into_iter().map(|(id, held)| Believed {
-            number: id.test_number(),
-            digest: held.digest,
-            content: held.backup.content,
-            hour: held.backup.hour,
-        });
-        believed.collect()
+    /// For which fingerprints it says that the bucket has all that a database with them holds, in no order.
+    pub fn vouches(&self) -> impl Iterator<Item = FingerprintDigest> + '_ {
+        self.shard.held().map(|(_, held)| held.digest)
     }
 
     /// Databases with a change that the bucket has not.
@@ -309,10 +288,10 @@ impl Chair {
 pub enum Trusted {
     /// It says all there is if the grant says so.
     Grant,
-    /// It was just made from the objects.
-    Fresh,
-    /// This node has had the shard before and forgot what it did.
+    /// There may be more.
     None,
+    /// It says all there is, whatever the grant says: on purpose, to see that it is found out.
+    Blindly,
 }
 
 /// What a catalog says to an owner.
@@ -564,13 +543,16 @@ impl Keeper {
     /// # Errors
     /// When the store cannot be read, or a later owner has written it.
     pub async fn recall(&self, chair: &Chair, trust: Trusted) -> Result<Option<Recalled>, Undone> {
+        let is_believed = trust == Trusted::Blindly;
         let trust = match trust {
             Trusted::Grant => Trust::Grant(chair.0.grant),
-            Trusted::Fresh => Trust::Fresh,
-            Trusted::None => Trust::None,
+            Trusted::None | Trusted::Blindly => Trust::None,
         };
         match recall(&self.0, &chair.0, trust).await {
-            Ok(recollection) => Ok(recollection.map(Recalled)),
+            Ok(recollection) => Ok(recollection.map(|recollection| {
+                let unsure_since = recollection.unsure_since.filter(|_| !is_believed);
+                Recalled(Recollection { unsure_since, ..recollection })
+            })),
             Err(RecallError::Fenced { epoch, .. }) => Err(Undone::Fenced(epoch)),
             Err(error @ RecallError::Store(_)) => Err(Undone::Failed(error.to_string())),
         }

@@ -351,7 +351,7 @@ impl Tree {
         };
         recall::rebuild_missing(&self.tender, lacking.len(), &stems).await?;
         for (_, Entry { owner, .. }) in lacking {
-            let found = recall::recall(&self.tender, owner.seat(), Trust::Fresh).await?;
+            let found = recall::recall(&self.tender, owner.seat(), Trust::None).await?;
             if let Some(recollection) = found {
                 owner.recall(recollection);
             }

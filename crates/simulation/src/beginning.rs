@@ -118,6 +118,7 @@ impl Making {
                 node: "before".parse().ok()?,
                 epoch: Epoch::new(GENERATION - 1, 1),
                 check: CheckResult::Passed,
+                fingerprint: Some(state.digest),
             };
             let key = database.stem.at(Hour::of(at(second))).object_key();
             let (bytes, footer) = object::encode(&image, fields).ok()?;

@@ -29,30 +29,36 @@ impl World {
         if let Some(violation) = violation {
             return Err(violation);
         }
-        let mut any = !moved.is_empty();
-        for host in &mut self.hosts {
+        // What nothing was done to since the last look is as it was.
+        let is_everywhere = !moved.is_empty();
+        let (mut learned, mut owns) = (Vec::new(), false);
+        for (at, host) in self.hosts.iter_mut().enumerate() {
             if let Some(running) = &mut host.running {
-                any |= std::mem::take(&mut running.owners.has_learned);
+                owns |= std::mem::take(&mut running.has_published);
+                if std::mem::take(&mut running.owners.has_learned) {
+                    learned.push(at);
+                }
             }
         }
-        if any {
-            self.check_clean()?;
+        if is_everywhere || !learned.is_empty() {
+            self.check_clean(|at| is_everywhere || learned.contains(&at))?;
             self.check_bounds()?;
         }
-        self.check_owners()
+        if owns { self.check_owners() } else { Ok(()) }
     }
 
-    /// R3: what counts as backed up is the newest in the bucket.
-    fn check_clean(&self) -> Result<(), String> {
+    /// R3: what counts as backed up, by these nodes, is the newest in the bucket.
+    fn check_clean(&self, nodes: impl Fn(usize) -> bool) -> Result<(), String> {
         let inner = self.kernel.lock();
-        for running in self.running() {
+        for (_, host) in self.hosts.iter().enumerate().filter(|(at, _)| nodes(*at)) {
+            let Some(running) = &host.running else { continue };
             for (shard, held) in &running.owners.shards {
-                for believed in held.owner.believes() {
-                    if believed.digest == FingerprintDigest::NONE {
+                for digest in held.owner.vouches() {
+                    if digest == FingerprintDigest::NONE {
                         continue;
                     }
-                    let epoch = held.owner.grant().epoch;
-                    inner.truth.check_clean(believed.digest, epoch).map_err(|why| {
+                    inner.truth.check_clean(digest).map_err(|why| {
+                        let epoch = held.owner.grant().epoch;
                         let node = &running.start.node;
                         format!("{why}; so says {node}, owner of {shard} with epoch {epoch}")
                     })?;
@@ -111,7 +117,7 @@ impl World {
         Ok(())
     }
 
-    fn shards(&self) -> impl Iterator<Item = ShardKey> + '_ {
+    pub(crate) fn shards(&self) -> impl Iterator<Item = ShardKey> + '_ {
         self.volumes.iter().flat_map(|volume| {
             (0..self.settings.shards)
                 .map(|shard| ShardKey { volume: volume.clone(), shard: ShardId(shard) })
@@ -162,8 +168,7 @@ impl World {
         let clean: HashSet<FingerprintDigest> = self
             .running()
             .flat_map(|running| running.owners.shards.values())
-            .flat_map(|held| held.owner.believes())
-            .map(|believed| believed.digest)
+            .flat_map(|held| held.owner.vouches())
             .collect();
         for (at, database) in inner.truth.databases.iter().enumerate() {
             if !inner.truth.is_backed_up(DatabaseNumber(at)) {
@@ -184,15 +189,13 @@ impl World {
         // A clock that was ahead has stored for a time that has not come yet: until then nothing newer is stored.
         let newest = numbers.filter_map(|number| inner.truth.newest(DatabaseNumber(number)));
         let latest = newest.map(|(hour, newest)| hour.start().max(newest.captured_at)).max();
-        let waits = latest.and_then(|hour| {
-            Duration::try_from(hour.duration_since(wall(self.settings.trouble))).ok()
-        });
-        now > self.settings.trouble + waits.unwrap_or_default() + WELL_WITHIN
+        let waits = latest
+            .and_then(|hour| Duration::try_from(hour.duration_since(wall(self.calm_since))).ok());
+        now > self.calm_since + waits.unwrap_or_default() + WELL_WITHIN
     }
 
     pub(crate) fn is_parting_overdue(&self) -> bool {
-        let since = self.is_well_at.unwrap_or_default();
-        self.kernel.now.get() > since + WELL_WITHIN
+        self.kernel.now.get() > self.calm_since + WELL_WITHIN
     }
 
     /// At the end: the catalogs are final and say what there is.

@@ -79,7 +79,11 @@ impl Clock for HostClock {
 
     fn monotonic(&self) -> Duration {
         let lost = Duration::from_nanos(self.lost.load(Ordering::Relaxed));
-        let real = i128::from(nanos(self.now.get().saturating_sub(lost)));
+        let real = self.now.get().saturating_sub(lost);
+        if self.drift == 0 {
+            return START + real;
+        }
+        let real = i128::from(nanos(real));
         let local = real * i128::from(1_000_000 + self.drift) / 1_000_000;
         START + Duration::from_nanos(u64::try_from(local.max(0)).unwrap_or(u64::MAX))
     }

@@ -9,7 +9,12 @@ pub struct Counts(BTreeMap<&'static str, u64>);
 impl Counts {
     /// One more.
     pub(crate) fn note(&mut self, name: &'static str) {
-        *self.0.entry(name).or_default() += 1;
+        self.add_up(name, 1);
+    }
+
+    /// So many more.
+    pub(crate) fn add_up(&mut self, name: &'static str, more: u64) {
+        *self.0.entry(name).or_default() += more;
     }
 
     /// How often something happened.

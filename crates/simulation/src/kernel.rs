@@ -85,7 +85,8 @@ use ultrasimple_cluster::ownership::Change;
 #[derive(Debug)]
 struct Scheduled {
     at: Reverse<(Duration, u64)>,
-    event: Event,
+    /// Small, because the queue moves it about.
+    event: Box<Event>,
 }
 
 impl PartialEq for Scheduled {
@@ -224,7 +225,7 @@ impl Kernel {
         self.now.set(at);
         inner.trace.mix(number);
         inner.trace.mix(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX));
-        Some(event)
+        Some(*event)
     }
 
     /// Asks the bucket.
@@ -289,7 +290,7 @@ impl Inner {
     pub(crate) fn at(&mut self, at: Duration, event: Event) {
         self.scheduled += 1;
         let at = Reverse((at.max(self.now), self.scheduled));
-        self.queue.push(Scheduled { at, event });
+        self.queue.push(Scheduled { at, event: Box::new(event) });
     }
 
     /// Tells of something, where it is asked for.

@@ -26,10 +26,12 @@ mod owners;
 mod plan;
 mod process;
 mod random;
+mod sabotage;
 mod settings;
 mod store;
 mod tasks;
 mod trace;
+mod trial;
 mod truth;
 mod work;
 mod world;
@@ -37,40 +39,9 @@ mod world;
 use std::time::Duration;
 
 pub use counts::Counts;
+pub use sabotage::Sabotage;
 use tokio::runtime::{Builder, Runtime};
 use world::World;
-
-/// Ways to break the product on purpose, to see that it is found out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sabotage {
-    /// The epoch of what stands under a key is not looked at.
-    NoEpoch,
-    /// Nothing is written on conditions.
-    NoConditions,
-    /// The lease is trusted for ever, and nothing is written on conditions.
-    EndlessTrust,
-    /// A write of which nothing was heard counts as stored.
-    UnknownIsStored,
-    /// With what retention deletes, the newest backup goes.
-    DeleteNewest,
-    /// Every catalog is believed to say all there is.
-    StaleHandover,
-    /// What stands under a key is adopted whatever it is.
-    AdoptBlindly,
-}
-
-impl Sabotage {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::NoEpoch,
-        Self::NoConditions,
-        Self::EndlessTrust,
-        Self::UnknownIsStored,
-        Self::DeleteNewest,
-        Self::StaleHandover,
-        Self::AdoptBlindly,
-    ];
-}
 
 /// How a run ended.
 #[derive(Debug, Clone)]
@@ -91,6 +62,10 @@ pub struct Report {
     pub took: Duration,
     /// How long after all was healed everything was well.
     pub recovery: Option<Duration>,
+    /// How long after a node crashed on a calm day others had its shards.
+    pub crashed: Option<Duration>,
+    /// The same of a node that left in order.
+    pub left: Option<Duration>,
 }
 
 thread_local! {
@@ -118,10 +93,14 @@ fn run_inside(seed: u64, sabotage: Option<Sabotage>, is_traced: bool) -> Report 
             events: 0,
             took: Duration::ZERO,
             recovery: None,
+            crashed: None,
+            left: None,
         };
     };
     let ended = world.run();
     let healed = world.settings.trouble;
+    let trial = |is_crash| world.trial.filter(|it| it.is_crash == is_crash).and_then(|it| it.took);
+    let (crashed, left) = (trial(true), trial(false));
     let mut inner = world.kernel.lock();
     let violation = ended.err().or_else(|| inner.truth.violation.clone());
     if let Some(violation) = &violation {
@@ -136,5 +115,7 @@ fn run_inside(seed: u64, sabotage: Option<Sabotage>, is_traced: bool) -> Report 
         events: world.events,
         took: inner.now(),
         recovery: world.is_well_at.map(|at| at.saturating_sub(healed)),
+        crashed,
+        left,
     }
 }

@@ -50,6 +50,8 @@ pub(crate) enum Step {
     Heal,
     /// See whether all is well.
     Look,
+    /// See whether a node that was missed on purpose has been replaced.
+    Trial,
     /// All processes are to leave in order.
     Farewell,
 }
@@ -146,7 +148,7 @@ impl Plan<'_> {
 
     fn fault(&mut self, at: Duration) {
         let (node, later) = (self.node(), at + self.while_());
-        match self.random.below(24) {
+        match self.random.below(25) {
             0..=3 => {
                 self.add(at, Step::Crash(node));
                 let capacity = self.capacity();
@@ -203,9 +205,16 @@ impl Plan<'_> {
     }
 
     fn rare_fault(&mut self, at: Duration, later: Duration, node: NodeId) {
-        if self.random.chance(500) {
+        if self.random.chance(700) {
             self.add(at, Step::Freeze(node));
             self.add(later, Step::Resume(node));
+            // Others go on meanwhile, and it goes on as if nothing had been.
+            for _ in 0..self.random.index(8) {
+                let (soon, database) = (self.random.duration(at, later), self.database());
+                self.add(soon, Step::Commit(database));
+                let soon = later + self.random.millis(0, 5_000);
+                self.add(soon, Step::Commit(database));
+            }
         } else {
             self.add(at, Step::Snapshot);
             self.add(later, Step::Restore);

@@ -71,6 +71,8 @@ pub(crate) struct Running {
     wakeup: Option<Duration>,
     expiry: Duration,
     pub(crate) is_leaving: bool,
+    /// What it says of its lease and its shards is perhaps new since this was last asked.
+    pub(crate) has_published: bool,
     /// Tasks to begin.
     pub(crate) begun: Vec<Work>,
 }
@@ -98,6 +100,7 @@ impl Running {
             keeper,
             shards,
             counts: Arc::default(),
+            sabotage: start.sabotage,
         };
         let volumes = start.volumes.iter().map(|name| Volume {
             name: name.clone(),
@@ -121,6 +124,7 @@ impl Running {
             wakeup: None,
             expiry: Duration::ZERO,
             is_leaving: false,
+            has_published: false,
             begun,
         })
     }
@@ -358,6 +362,7 @@ impl Running {
 
     /// Makes known what the ownership says now.
     fn publish(&mut self) {
+        self.has_published = true;
         let Some(ownership) = &self.ownership else { return };
         let assignments: Assignments = ownership.assignments().clone();
         let until = ownership.trusted_until();

@@ -7,15 +7,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use ultrasimple_core::{ObjectKey, Timestamp};
+use ultrasimple_core::{BackupKey, ObjectKey, Timestamp};
 use ultrasimple_store::{
     Body, ByteRange, Capabilities, Condition, ListedObject, Object, ObjectInfo, RequestCounts,
     Store, StoreError, Stored,
 };
 
-use crate::Sabotage;
 use crate::bucket::{Reply, Request, tag};
 use crate::kernel::{Kernel, Process};
+use crate::sabotage::{Sabotage, without_epoch};
 
 /// See the module.
 pub(crate) struct SimulatedStore {
@@ -72,13 +72,18 @@ impl Store for SimulatedStore {
             return Err(StoreError::Invalid("nothing is streamed here".to_owned()));
         };
         let condition = match self.sabotage {
-            Some(Sabotage::NoConditions | Sabotage::EndlessTrust) => Condition::Always,
+            Some(Sabotage::NoConditions) => Condition::Always,
             _ => condition,
         };
         let (etag, size) = (tag(&bytes), bytes.len() as u64);
         match self.ask(Request::Put { key: key.clone(), bytes, condition }).await {
             Reply::Put(Err(StoreError::UnknownOutcome(_)))
                 if self.sabotage == Some(Sabotage::UnknownIsStored) =>
+            {
+                Ok(Stored { etag, size })
+            }
+            Reply::Put(Err(StoreError::ConditionFailed))
+                if self.sabotage == Some(Sabotage::AdoptBlindly) =>
             {
                 Ok(Stored { etag, size })
             }
@@ -90,6 +95,8 @@ impl Store for SimulatedStore {
     async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError> {
         match self.ask(Request::Get { key: key.clone(), range }).await {
             Reply::Get(found) => Ok(found?.map(|(info, bytes)| {
+                let is_lied_to = self.sabotage == Some(Sabotage::NoEpoch);
+                let bytes = if is_lied_to { without_epoch(&bytes) } else { bytes };
                 let chunks: [Result<Bytes, StoreError>; 1] = [Ok(bytes)];
                 Object { info, body: stream::iter(chunks).boxed() }
             })),
@@ -120,7 +127,18 @@ impl Store for SimulatedStore {
     }
 
     async fn delete(&self, keys: &[ObjectKey]) -> Result<Vec<(ObjectKey, StoreError)>, StoreError> {
-        match self.ask(Request::Delete { keys: keys.to_vec() }).await {
+        let mut keys = keys.to_vec();
+        if self.sabotage == Some(Sabotage::DeleteNewest) {
+            for stem in keys.clone().iter().filter_map(|key| BackupKey::parse(key.as_str())) {
+                let prefix = format!("{}-", stem.stem);
+                let request = Request::List { prefix, start_after: None };
+                if let Reply::List(Ok(listed)) = self.ask(request).await {
+                    let newest = listed.last().map(|newest| ObjectKey::new(&newest.key));
+                    keys.extend(newest.and_then(Result::ok));
+                }
+            }
+        }
+        match self.ask(Request::Delete { keys }).await {
             Reply::Delete(failed) => failed,
             _ => confused(),
         }

@@ -25,7 +25,7 @@ pub(crate) struct State {
     pub(crate) commit: u32,
     pub(crate) content: ContentHash,
     /// Which of its contents that is: an earlier one may come again.
-    text: u32,
+    pub(crate) text: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -73,6 +73,8 @@ pub(crate) struct Truth {
     rules: RetentionRules,
     /// Databases whose newest backup is another one since it was last asked.
     pub(crate) moved: Vec<DatabaseNumber>,
+    /// How often a backup was stored.
+    pub(crate) stored: u64,
     /// The first rule that was broken, and how.
     pub(crate) violation: Option<String>,
 }
@@ -88,6 +90,7 @@ impl Truth {
             foreign: Vec::new(),
             rules,
             moved: Vec::new(),
+            stored: 0,
             violation: None,
         }
     }
@@ -144,17 +147,16 @@ impl Truth {
         let commit = last.map_or(0, |last| last.commit + u32::from(text.is_some()));
         let text = text.or(last.map(|last| last.text)).unwrap_or(0);
         let stamp = database.states.len();
-        let file = FileStamp {
-            device: 1,
-            inode: number.0 as u64,
-            size: 4_096,
-            mtime_ns: i64::try_from(stamp).unwrap_or(i64::MAX),
-            ctime_ns: 0,
-        };
-        let digest = Fingerprint { main: file, wal: None, journal: false }.digest();
+        let digest = Self::digest(number.0 as u64, i64::try_from(stamp).unwrap_or(i64::MAX));
         let content = ContentHash::of(&image(number, text));
         self.digests.insert(digest, (number, stamp));
         database.states.push(State { digest, commit, content, text });
+    }
+
+    /// What stands for a file that was modified then.
+    pub(crate) fn digest(inode: u64, mtime_ns: i64) -> FingerprintDigest {
+        let main = FileStamp { device: 1, inode, size: 4_096, mtime_ns, ctime_ns: 0 };
+        Fingerprint { main, wal: None, journal: false }.digest()
     }
 
     /// The bytes of a database as it is now.
@@ -177,16 +179,7 @@ impl Truth {
     }
 
     /// Whether the bucket's newest backup has all that a database with this fingerprint held (R3).
-    /// So says an owner with this epoch.
-    ///
-    /// One thing is known not to hold: a database goes back to a content that an earlier owner has stored; the new
-    /// owner adopts that, writes nothing, and so does not fence off a write of that earlier owner that is still on
-    /// its way. The daily comparison finds it.
-    pub(crate) fn check_clean(
-        &self,
-        digest: FingerprintDigest,
-        epoch: Epoch,
-    ) -> Result<(), String> {
+    pub(crate) fn check_clean(&self, digest: FingerprintDigest) -> Result<(), String> {
         let Some(&(number, stamp)) = self.digests.get(&digest) else { return Ok(()) };
         let Some(database) = self.database(number) else { return Ok(()) };
         let Some(state) = database.states.get(stamp) else { return Ok(()) };
@@ -196,10 +189,6 @@ impl Truth {
         // A fingerprint is older than what was captured with it.
         let mut since = database.states.iter().skip(stamp);
         if newest.commit >= state.commit || since.any(|it| it.content == newest.content) {
-            return Ok(());
-        }
-        let went_back = state.text < state.commit;
-        if went_back && newest.epoch < epoch {
             return Ok(());
         }
         Err(format!(
@@ -242,6 +231,7 @@ impl Truth {
             there.insert(backup.hour, version.clone());
         }
         self.moved.push(number);
+        self.stored += 1;
         let Some(before) = before else { return Ok(()) };
         if version.epoch < before.epoch {
             return Err(format!(
@@ -301,7 +291,6 @@ mod tests {
     }
 
     const ONE: DatabaseNumber = DatabaseNumber(0);
-    const EPOCH: Epoch = Epoch(1);
 
     fn store(truth: &mut Truth, at: &str, epoch: u64) -> String {
         let (state, bytes) = truth.read(ONE).unwrap();
@@ -316,6 +305,7 @@ mod tests {
             node: "n".parse().unwrap(),
             epoch: Epoch(epoch),
             check: CheckResult::Passed,
+            fingerprint: Some(state.digest),
         };
         let key = database.stem.at(Hour::of(captured_at)).to_string();
         let bytes = object::encode(&bytes, fields).unwrap().0.into();
@@ -344,22 +334,19 @@ mod tests {
         let mut truth = truth();
         let digest = |truth: &Truth| truth.database(ONE).unwrap().state().unwrap().digest;
         let first = digest(&truth);
-        assert!(truth.check_clean(first, EPOCH).is_err());
+        assert!(truth.check_clean(first).is_err());
         store(&mut truth, "2024-01-15T12:10:00Z", 1);
-        assert_eq!(truth.check_clean(first, EPOCH), Ok(()));
+        assert_eq!(truth.check_clean(first), Ok(()));
         truth.touch(ONE);
-        assert_eq!(truth.check_clean(digest(&truth), EPOCH), Ok(()));
+        assert_eq!(truth.check_clean(digest(&truth)), Ok(()));
         truth.commit(ONE);
         let second = digest(&truth);
-        assert!(truth.check_clean(second, EPOCH).is_err() && !truth.is_backed_up(ONE));
+        assert!(truth.check_clean(second).is_err() && !truth.is_backed_up(ONE));
         store(&mut truth, "2024-01-15T13:10:00Z", 1);
-        assert!(truth.check_clean(second, EPOCH).is_ok() && truth.is_backed_up(ONE));
+        assert!(truth.check_clean(second).is_ok() && truth.is_backed_up(ONE));
         truth.revert(ONE, 1);
-        assert!(
-            truth.check_clean(digest(&truth), EPOCH).is_err(),
-            "the content of before is not there"
-        );
-        assert_eq!(truth.check_clean(first, EPOCH), Ok(()), "newer will do");
+        assert!(truth.check_clean(digest(&truth)).is_err(), "the content of before is not there");
+        assert_eq!(truth.check_clean(first), Ok(()), "newer will do");
     }
 
     #[test]

@@ -20,10 +20,11 @@ use ultrasimple_replicator::simulation::{
 use ultrasimple_replicator::take;
 use ultrasimple_store::{Body, ByteRange, Condition, Store, StoreError};
 
+use crate::Sabotage;
 use crate::clock::HostClock;
 use crate::kernel::{Kernel, Process};
 use crate::tasks;
-use crate::truth::DatabaseNumber;
+use crate::truth::{DatabaseNumber, Truth};
 
 /// A task of a process.
 pub(crate) type Work = tasks::Work<End>;
@@ -80,6 +81,7 @@ pub(crate) struct Bench {
     pub(crate) keeper: Keeper,
     pub(crate) shards: u32,
     pub(crate) counts: Arc<Counts>,
+    pub(crate) sabotage: Option<Sabotage>,
 }
 
 /// The name by which the fleet is known in the bucket.
@@ -137,7 +139,7 @@ pub(crate) fn rebuild(bench: Bench, scan: u64, lacking: Vec<Chair>, stems: Vec<K
             rebuilt.map_err(|error| Undone::Failed(error.to_string()))?;
             let mut recalled = Vec::new();
             for chair in lacking {
-                let found = bench.keeper.recall(&chair, Trusted::Fresh).await?;
+                let found = bench.keeper.recall(&chair, Trusted::None).await?;
                 recalled.push((chair, found));
             }
             Ok(recalled)
@@ -198,6 +200,11 @@ async fn back_up(bench: &Bench, job: Job) -> Sent {
     if offered.last_content() == Some(state.content) {
         return Sent::Ended(Outcome::unchanged(digest, settled), false);
     }
+    let fingerprint = match bench.sabotage {
+        // As if one content were one state.
+        Some(Sabotage::AdoptContent) => Some(Truth::digest(0, i64::from(state.text))),
+        _ => settled.then_some(digest),
+    };
     let fields = FooterFields {
         volume: place.shard.volume.clone(),
         path: place.path,
@@ -208,6 +215,7 @@ async fn back_up(bench: &Bench, job: Job) -> Sent {
         node: node.clone(),
         epoch: chair.epoch(),
         check: CheckResult::Passed,
+        fingerprint,
     };
     let captured = Captured { digest, settled, image, fields };
     send(&*bench.leashed, &**clock, &bench.counts, &place.stem, offered, captured).await

@@ -16,12 +16,13 @@ use crate::random::Random;
 use crate::settings::Settings;
 use crate::tasks::{Polled, Tasks};
 use crate::trace::Trace;
+use crate::trial::Trial;
 use crate::work::End;
 
 /// How long a process that has ended stays down before it is started again.
 const SUPERVISOR: Duration = Duration::from_secs(3);
 /// Between two looks whether all is well.
-const LOOK: Duration = Duration::from_secs(3);
+pub(crate) const LOOK: Duration = Duration::from_secs(3);
 
 /// A host, whether or not a process runs on it.
 pub(crate) struct Host {
@@ -45,14 +46,17 @@ pub(crate) struct World {
     pub(crate) settings: Arc<Settings>,
     pub(crate) volumes: Vec<VolumeName>,
     tasks: Tasks<End>,
-    random: Random,
+    pub(crate) random: Random,
     plan: Vec<(Duration, Step)>,
     sabotage: Option<Sabotage>,
     snapshot: Option<crate::etcd::Etcd>,
     /// A host stood still with its clock, or etcd was set back: what nodes trust since then proves nothing.
     pub(crate) is_deceived: bool,
     compared_before: u32,
+    /// Since when nothing has gone wrong, but for the trial.
+    pub(crate) calm_since: Duration,
     pub(crate) is_well_at: Option<Duration>,
+    pub(crate) trial: Option<Trial>,
     pub(crate) is_over: bool,
     pub(crate) events: u64,
 }
@@ -113,7 +117,9 @@ impl World {
             snapshot: None,
             is_deceived: false,
             compared_before: 0,
+            calm_since: Duration::ZERO,
             is_well_at: None,
+            trial: None,
             is_over: false,
             events: 0,
         })
@@ -222,14 +228,14 @@ impl World {
         }
     }
 
-    fn schedule(&mut self, delay: Duration, step: Step) {
+    pub(crate) fn schedule(&mut self, delay: Duration, step: Step) {
         let mut inner = self.kernel.lock();
         self.plan.push((inner.now() + delay, step));
         inner.after(delay, Event::Step(self.plan.len() - 1));
     }
 
     fn step(&mut self, step: &Step) {
-        if *step != Step::Look {
+        if !matches!(step, Step::Look | Step::Trial) {
             self.kernel.lock().tell(format_args!("==== {step:?}"));
         }
         match step {
@@ -260,6 +266,7 @@ impl World {
             Step::Compare => self.compare(),
             Step::Heal => self.heal(),
             Step::Look => self.look(),
+            Step::Trial => self.watch_trial(),
             Step::Farewell => self.farewell(),
             other => self.disturb(other),
         }
@@ -329,7 +336,7 @@ impl World {
         }
     }
 
-    fn crash(&mut self, node: NodeId) {
+    pub(crate) fn crash(&mut self, node: NodeId) {
         let Some(host) = self.hosts.get_mut(node.0) else { return };
         let Some(running) = host.running.take() else { return };
         let process = running.process();
@@ -361,7 +368,7 @@ impl World {
         self.kernel.lock().counts.note("starts");
     }
 
-    fn leave(&mut self, node: NodeId) {
+    pub(crate) fn leave(&mut self, node: NodeId) {
         let host = self.hosts.get_mut(node.0).filter(|host| host.paused_at.is_none());
         if let Some(running) = host.and_then(|host| host.running.as_mut()) {
             self.kernel.lock().counts.note("leaves");
@@ -399,6 +406,7 @@ impl World {
 
     /// All that went wrong ends.
     fn heal(&mut self) {
+        self.calm_since = self.kernel.now.get();
         self.compared_before = self.running().map(|running| running.owners.compared).sum();
         for at in 0..self.hosts.len() {
             self.resume(NodeId(at));
@@ -459,9 +467,20 @@ impl World {
                 self.schedule(LOOK, Step::Look);
             }
             None => {
-                self.is_well_at.get_or_insert(self.kernel.now.get());
+                let now = self.kernel.now.get();
+                self.is_well_at.get_or_insert(now);
                 self.kernel.lock().tell(format_args!("==== all is well"));
-                self.schedule(Duration::ZERO, Step::Farewell);
+                // What was sent on bad days and is late has arrived by then.
+                let calm_at = self.settings.trouble + self.settings.quality.late;
+                if self.trial.is_none() && now < calm_at {
+                    self.schedule(calm_at - now, Step::Look);
+                } else if self.trial.is_none() {
+                    self.begin_trial();
+                } else {
+                    self.end_trial();
+                    self.calm_since = now;
+                    self.schedule(Duration::ZERO, Step::Farewell);
+                }
             }
             Some(why) if self.is_overdue() => {
                 let mut inner = self.kernel.lock();

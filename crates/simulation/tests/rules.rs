@@ -41,3 +41,9 @@ fn caught(sabotage: Sabotage) -> Report {
 fn believing_a_stale_catalog_is_noticed() {
     caught(Sabotage::StaleHandover);
 }
+
+/// A database goes from one content to another and back, and a write of the one in between arrives late.
+#[test]
+fn adopting_a_backup_because_of_its_content_is_noticed() {
+    caught(Sabotage::AdoptContent);
+}

@@ -86,6 +86,7 @@ fn backup(path: &[u8]) -> (OneObject, Footer) {
         node: "n".parse().unwrap(),
         epoch: Epoch(1),
         check: CheckResult::Passed,
+        fingerprint: None,
     };
     let (bytes, footer) = object::encode(&image(), fields).unwrap();
     (OneObject { bytes, ..OneObject::default() }, footer)

@@ -39,6 +39,7 @@ pub(crate) fn fields(path: &[u8], captured_at: Timestamp, check: CheckResult) ->
         node: "n".parse().unwrap(),
         epoch: Epoch(1),
         check,
+        fingerprint: None,
     }
 }
 

@@ -31,7 +31,7 @@ use shards::Shards;
 use ultrasimple_core::{Epoch, NodeName, ShardKey, VolumeName};
 use view::{Freshness, Seen};
 
-use crate::{Assignments, Phase};
+use crate::Assignments;
 
 pub use desired::Desired;
 pub use messages::{Action, Claimed, Event, LeaseId, OwnershipOptions, Request, Revision};
@@ -355,7 +355,9 @@ impl Ownership {
     /// What holds after each event.
     #[cfg(debug_assertions)]
     fn check(&self, now: Duration) {
+        use crate::Phase;
         use shards::Slot;
+
         let lease = self.lease();
         assert!(lease.is_some() || self.assignments.is_empty(), "shards without a lease");
         for (shard, assignment) in &self.assignments {

@@ -12,6 +12,8 @@ use super::{Catalog, Record, ShardKey};
 use crate::{Epoch, KeyStem, NodeName, ShardId, VolumeName};
 
 const FORMAT: u32 = 1;
+/// So few databases fit into a small block or a few, as a rule.
+const SMALL: usize = 128;
 /// A line has one database: every hour of a century has less.
 const MOST_LINE_BYTES: u64 = 256 << 20;
 
@@ -85,7 +87,10 @@ impl Catalog {
     /// # Errors
     /// Never in practice: writing to memory does not fail.
     pub fn to_bytes(&self) -> Result<Vec<u8>, CatalogError> {
-        let frame = FrameInfo::new().content_checksum(true).block_size(BlockSize::Max256KB);
+        // Whoever writes or reads it allocates by block size.
+        let is_small = self.databases.len() <= SMALL;
+        let block_size = if is_small { BlockSize::Max64KB } else { BlockSize::Max256KB };
+        let frame = FrameInfo::new().content_checksum(true).block_size(block_size);
         let mut output = FrameEncoder::with_frame_info(frame, Vec::new());
         let header = Header {
             format: FORMAT,

@@ -52,7 +52,8 @@ pub(super) async fn adopt(
     let edits = hours.into_iter().map(|held| {
         report.found.push(stem.at(held.hour));
         let newest = newest.clone().filter(|_| held.hour == last);
-        Edit::Found { stem: stem.clone(), path: footer.path.clone(), held, newest }
+        let fingerprint = footer.fingerprint.filter(|_| newest.is_some());
+        Edit::Found { stem: stem.clone(), path: footer.path.clone(), held, newest, fingerprint }
     });
     let edits = edits.collect();
     Ok(Some((footer.volume, footer.path, edits)))
@@ -97,11 +98,12 @@ impl Look<'_> {
                         continue;
                     }
                     let newest = (last == Some(held.hour)).then(|| Newest::of(&footer));
+                    let fingerprint = footer.fingerprint.filter(|_| newest.is_some());
                     let (stem, path) = (self.stem.clone(), footer.path);
                     if is_new(record, &held) {
                         report.found.push(key);
                     }
-                    edits.push(Edit::Found { stem, path, held, newest });
+                    edits.push(Edit::Found { stem, path, held, newest, fingerprint });
                 }
                 Err(FetchError::Store(error)) => return Err(error),
                 Err(FetchError::Missing) => {}

@@ -42,6 +42,21 @@ async fn lose_catalogs(world: &World) {
 }
 
 #[tokio::test]
+async fn footers_tell_fingerprints() {
+    let world = World::new().await;
+    let told = [1, 2].map(|number| backup("t1", number).telling_its_fingerprint());
+    let silent = [backup("t2", 1).telling_its_fingerprint(), backup("t2", 2)];
+    world.store_and_write(&[told, silent].concat()).await;
+    let expected = world.records().await;
+    lose_catalogs(&world).await;
+    all(&world).await;
+    let records = world.records().await;
+    assert!(records[&stem("t1")].fingerprint.is_some());
+    assert_eq!(records[&stem("t1")], expected[&stem("t1")]);
+    assert_eq!(records[&stem("t2")].fingerprint, None, "that of an older one says nothing");
+}
+
+#[tokio::test]
 async fn the_objects_alone_give_what_the_owners_wrote() {
     let world = World::new().await;
     world.store_and_write(&many()).await;
@@ -170,7 +185,8 @@ async fn foreign_objects_with_our_kind_of_name_are_told_and_belong_to_nobody() {
     assert_eq!(world.catalogs().await, before);
     // Not even when a catalog knows them: it is all there is.
     let (of, held) = (path("/data/strange.db"), HeldHour::new(hour(1), 1, etag("x")));
-    let found = Edit::Found { stem: stem("strange"), path: of.clone(), held, newest: None };
+    let (path, newest, fingerprint) = (of.clone(), None, None);
+    let found = Edit::Found { stem: stem("strange"), path, held, newest, fingerprint };
     world.update(&catalog_key(&crate::world::volume(), &of), &owner(1), &[found]).await;
     all(&world).await;
     assert!(world.records().await.contains_key(&stem("strange")));
@@ -185,7 +201,8 @@ async fn what_is_stored_while_the_listing_runs_is_not_forgotten() {
     let (object, footer) = late.object();
     let held = HeldHour::new(hour(2), object.len() as u64, etag("whatever"));
     let newest = Some(ultrasimple_core::catalog::Newest::of(&footer));
-    let found = Edit::Found { stem: stem("t1"), path: late.path.clone(), held, newest };
+    let (path, fingerprint) = (late.path.clone(), None);
+    let found = Edit::Found { stem: stem("t1"), path, held, newest, fingerprint };
     let shard = catalog_key(&late.volume, &late.path);
     world.update(&shard, &owner(1), &[found]).await;
     world.faults().after_listing = vec![(late.key().object_key(), object)];

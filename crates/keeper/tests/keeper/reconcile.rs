@@ -305,6 +305,7 @@ async fn a_catalog_of_lies_is_put_right() {
         path: of.clone(),
         held: HeldHour::new(hour(number), 1, etag(tag)),
         newest: None,
+        fingerprint: None,
     };
     let shard = catalog_key(&volume(), &of);
     world.update(&shard, &owner(1), &[lie(2, "no"), lie(3, "no"), lie(50, "no")]).await;

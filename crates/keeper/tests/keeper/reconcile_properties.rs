@@ -52,7 +52,8 @@ async fn happen(world: &World, name: &str, number: i64, what: Happened) {
         Happened::Claimed(number) => {
             let of = path(&format!("/data/{name}.db"));
             let held = HeldHour::new(hour(number), 3, etag("claimed"));
-            let claim = Edit::Found { stem: stem(name), path: of.clone(), held, newest: None };
+            let (path, newest, fingerprint) = (of.clone(), None, None);
+            let claim = Edit::Found { stem: stem(name), path, held, newest, fingerprint };
             world.update(&catalog_key(&volume(), &of), &owner(1), &[claim]).await;
         }
     }

@@ -34,6 +34,7 @@ pub(crate) struct Backup {
     pub(crate) captured_at: Timestamp,
     pub(crate) content: Vec<u8>,
     pub(crate) check: CheckResult,
+    pub(crate) tells_fingerprint: bool,
 }
 
 pub(crate) fn volume() -> VolumeName {
@@ -94,6 +95,7 @@ pub(crate) fn backup(name: &str, number: i64) -> Backup {
         captured_at: at(number),
         content: format!("{name} at {number}").into_bytes(),
         check: CheckResult::Passed,
+        tells_fingerprint: false,
     }
 }
 
@@ -110,6 +112,11 @@ impl Backup {
 
     pub(crate) fn marked(mut self) -> Self {
         self.check = CheckResult::Failed("page 2 is damaged".to_owned());
+        self
+    }
+
+    pub(crate) fn telling_its_fingerprint(mut self) -> Self {
+        self.tells_fingerprint = true;
         self
     }
 
@@ -132,6 +139,7 @@ impl Backup {
             node: "n1".parse().unwrap(),
             epoch: Epoch(1),
             check: self.check.clone(),
+            fingerprint: self.tells_fingerprint.then(|| self.fingerprint()),
         };
         object::encode(&self.content, fields).unwrap()
     }

@@ -97,8 +97,9 @@ pub(crate) enum Ahead {
 }
 
 impl Put<'_> {
-    /// What [`Self::run`] would do, without a request that writes. The epoch of a dry run is below all:
-    /// what a real run would be refused for that reason alone is not told apart.
+    /// What [`Self::run`] would do, without a request that writes. The epoch of a dry run is below all, and whether
+    /// writes of others may be on their way it does not know: what a real run would be refused, or would write again,
+    /// for that reason alone is not told apart.
     pub(super) async fn look_ahead(&self, body: &PreparedBody) -> Result<Ahead, PutError> {
         let mut ours = self.footer(body);
         let Some(there) = self.look().await? else {
@@ -106,7 +107,7 @@ impl Put<'_> {
         };
         ours.epoch = there.footer.epoch;
         match decide(&ours, &there.footer) {
-            Decision::Adopt => Ok(Ahead::Same),
+            Decision::Adopt | Decision::Renew => Ok(Ahead::Same),
             Decision::Overwrite => Ok(Ahead::Send(format!(
                 "the bucket's backup of this hour has other content (captured {})",
                 there.footer.captured_at
@@ -117,11 +118,7 @@ impl Put<'_> {
     }
 
     fn footer(&self, body: &PreparedBody) -> Footer {
-        let size = match body {
-            PreparedBody::Object(_, footer) => footer.size,
-            PreparedBody::Spooled(image) => image.len(),
-        };
-        Footer::new(self.fields.clone(), self.content, size)
+        Footer::new(self.fields.clone(), self.content, body.image_size())
     }
 
     pub(super) async fn run(self, body: PreparedBody) -> Result<Done, PutError> {
@@ -177,7 +174,9 @@ impl Put<'_> {
         let Some(there) = self.look().await? else { return Ok(Resolved::Absent) };
         match decide(ours, &there.footer) {
             Decision::Adopt if !self.must_write => Ok(Resolved::Adopt(there.backup())),
-            Decision::Adopt | Decision::Overwrite => Ok(Resolved::Overwrite(there.etag)),
+            Decision::Adopt | Decision::Renew | Decision::Overwrite => {
+                Ok(Resolved::Overwrite(there.etag))
+            }
             Decision::Fenced => Err(PutError::Fenced(Box::new(there.footer))),
             Decision::Leave(reason) => Err(PutError::Failed(self.left(reason, ours))),
         }

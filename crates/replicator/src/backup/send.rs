@@ -12,6 +12,7 @@ use ultrasimple_trace::child;
 
 use super::put::{self, Put, PutError};
 use super::{Attempt, Prepared, Stop};
+use crate::conflict::is_same_state;
 use crate::shard::{Failure, Known, Outcome};
 use crate::statistics::Counters;
 
@@ -27,12 +28,10 @@ pub(crate) struct Sending<'a> {
 
 /// What the newest backup in the bucket is, where the owner cannot be sure.
 enum Before {
-    /// None, or another content.
+    /// None, or of another state.
     Other,
-    /// The last one that the owner knows, and this content.
-    Last,
-    /// One that the owner did not know, and this content.
-    Unknown(StoredBackup),
+    /// Of this very state.
+    Same(StoredBackup),
     /// That of a later owner.
     Later(Box<Footer>),
 }
@@ -71,15 +70,10 @@ impl Sending<'_> {
             }
         }
         match self.stored_before(&prepared).await {
-            Ok(Before::Last | Before::Unknown(_)) if self.known.doubted.is_some() => {
-                self.put(prepared).await
+            Ok(Before::Same(backup)) if self.known.doubted.is_none() => {
+                Ok(self.adopt(&prepared, backup))
             }
-            Ok(Before::Other) => self.put(prepared).await,
-            Ok(Before::Last) => {
-                let Prepared { digest, settled, .. } = prepared;
-                Ok(Attempt::unsent(Outcome::Unchanged { digest, settled }))
-            }
-            Ok(Before::Unknown(backup)) => Ok(self.adopt(&prepared, backup)),
+            Ok(Before::Same(_) | Before::Other) => self.put(prepared).await,
             Ok(Before::Later(footer)) => Err(Stop::Fenced(*footer)),
             Err(failure) => Ok(Attempt::unsent(Outcome::Failed(failure))),
         }
@@ -138,50 +132,43 @@ impl Sending<'_> {
     }
 
     /// Where an owner before this one ended before it could tell what it had stored: looks whether the newest
-    /// backup in the bucket has this content already.
+    /// backup in the bucket is of this very state. The same content is not enough: see [`Decision::Renew`].
+    ///
+    /// [`Decision::Renew`]: crate::conflict::Decision::Renew
     async fn stored_before(&self, prepared: &Prepared) -> Result<Before, Failure> {
         let hour = Hour::of(prepared.fields.captured_at);
-        let last = self.known.last.as_ref().filter(|last| last.content == prepared.content);
         // In its own hour, the condition of the write finds what is there.
-        let Some(since) = self.known.unsure_since.filter(|&since| since != hour || last.is_some())
-        else {
+        let Some(since) = self.known.unsure_since.filter(|&since| since != hour) else {
             return Ok(Before::Other);
         };
         let listed = inventory::of_database(self.store, self.stem).await;
         let listed = listed.map_err(|error| put::store_failure(&error))?;
         let Some(newest) = listed.first() else { return Ok(Before::Other) };
-        if last.is_some_and(|last| (last.hour, &last.etag) == (newest.key.hour, &newest.etag)) {
-            return Ok(Before::Last);
-        }
         if newest.key.hour > hour {
             return Err(put::clock_set_back(newest.key.hour, prepared.fields.captured_at));
         }
         if newest.key.hour == hour || newest.key.hour < since {
             return Ok(Before::Other);
         }
-        let found = match ultrasimple_store::footer(self.store, &newest.key.object_key()).await {
-            Ok((footer, info)) => Some((footer, info)),
-            Err(FetchError::Store(error)) => return Err(put::store_failure(&error)),
-            // What cannot be read is no backup of this content.
-            Err(_) => None,
-        };
-        let fields = &prepared.fields;
-        let is_ours = |(footer, _): &(Footer, _)| {
-            (&footer.volume, &footer.path) == (&fields.volume, &fields.path)
-        };
-        let found = found.filter(is_ours);
-        if let Some((footer, _)) = &found
-            && footer.epoch > fields.epoch
-        {
-            return Ok(Before::Later(Box::new(footer.clone())));
+        let (footer, info) =
+            match ultrasimple_store::footer(self.store, &newest.key.object_key()).await {
+                Ok(found) => found,
+                Err(FetchError::Store(error)) => return Err(put::store_failure(&error)),
+                // What cannot be read is no backup of this state.
+                Err(_) => return Ok(Before::Other),
+            };
+        let ours = prepared.footer();
+        if (&footer.volume, &footer.path) != (&ours.volume, &ours.path) {
+            return Ok(Before::Other);
         }
-        let same = found.filter(|(footer, _)| {
-            footer.blake3 == prepared.content && footer.check == fields.check
-        });
-        Ok(same.map_or(Before::Other, |(footer, info)| {
-            let newest = Newest::of(&footer);
-            Before::Unknown(StoredBackup { bytes: info.size, etag: info.etag, newest })
-        }))
+        if footer.epoch > ours.epoch {
+            return Ok(Before::Later(Box::new(footer)));
+        }
+        if !is_same_state(&ours, &footer) || footer.check != ours.check {
+            return Ok(Before::Other);
+        }
+        let newest = Newest::of(&footer);
+        Ok(Before::Same(StoredBackup { bytes: info.size, etag: info.etag, newest }))
     }
 
     fn adopt(&self, prepared: &Prepared, backup: StoredBackup) -> Attempt {

@@ -398,6 +398,76 @@ async fn a_node_that_sees_nothing_of_what_was_handed_over_says_so_until_it_does(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_late_write_of_the_owner_before_does_not_bring_back_what_was_in_between() {
+    for (hours, is_told) in [(0, false), (0, true), (1, false), (1, true)] {
+        let (world, mut first) = at_rest(1).await;
+        let (content, commits) =
+            (std::fs::read(world.data("t0.db")).unwrap(), world.restored("t0"));
+        if is_told {
+            world.clock.advance(Duration::from_mins(2));
+            first.session.cycle_and_keep().await;
+            assert_eq!(world.catalog().await.len(), 1);
+        }
+        // It is lost while a write of a later state is on its way.
+        world.clock.advance(Duration::from_hours(hours));
+        drop(world.bank("t0.db"));
+        world.fault(Fault::Late);
+        first.session.node.tree().await.unwrap().scan_and_offer().await.unwrap();
+        until_it_hangs(&world, 1).await;
+        world.fault(Fault::None);
+        first.session.kill().await;
+        // When another one has the shard, the database has again the content that the bucket has.
+        std::fs::write(world.data("t0.db"), &content).unwrap();
+        let mut second = Member::start(&world, "n2").await;
+        second.own(0..4, grant(SECOND, None)).await;
+        let report = second.cycle().await;
+        assert_eq!((report.pending, report.failed), (0, 0), "it counts as backed up");
+        let ends = world.late_writes().await;
+        assert!(
+            matches!(ends[..], [Err(ultrasimple_store::StoreError::ConditionFailed)]),
+            "{ends:?}"
+        );
+        let newest = world.backups().pop().unwrap();
+        assert_eq!(world.restored_from(&newest), commits, "{hours} {is_told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_scan_showed_when_catalogs_were_made_again_stays_in_doubt() {
+    let world = World::new().await;
+    let other = (1..10_000).find(|&n| shard_of(&world, n) == shard_of(&world, 0)).unwrap();
+    drop(world.bank("t0.db"));
+    let old = std::fs::read(world.data("t0.db")).unwrap();
+    let mut first = Member::start(&world, "n1").await;
+    first.own(0..4, grant(FIRST, None)).await;
+    assert_eq!(first.cycle().await.stored, 1);
+    let commits = world.restored("t0");
+    world.clock.advance(Duration::from_mins(2));
+    first.session.cycle_and_keep().await;
+    assert_eq!(world.catalog().await.len(), 1);
+    // Of this no catalog tells.
+    world.clock.advance(Duration::from_hours(1));
+    drop(world.bank("t0.db"));
+    assert_eq!(first.cycle().await.stored, 1);
+    first.session.kill().await;
+    // The next owner finds no catalog. Its scan does not show the database, and when it makes the catalog of the one
+    // that it shows, there is a catalog after all.
+    std::fs::remove_file(world.data("t0.db")).unwrap();
+    drop(world.bank(&format!("t{other}.db")));
+    let (catalogs, aside) = (world.object(".ultrasimple/v1/catalog"), world.object("aside"));
+    std::fs::rename(&catalogs, &aside).unwrap();
+    let mut second = Member::start(&world, "n2").await;
+    second.own(0..4, grant(SECOND, None)).await;
+    std::fs::rename(&aside, &catalogs).unwrap();
+    assert_eq!(second.cycle().await.stored, 1);
+    // It comes back with the state that this catalog tells of.
+    std::fs::write(world.data("t0.db"), &old).unwrap();
+    world.clock.advance(Duration::from_hours(1));
+    assert_eq!(second.cycle().await.stored, 1, "it is the newest again");
+    assert_eq!(world.restored("t0"), commits);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_handover_of_before_somebody_else_had_the_bucket_is_not_believed() {
     let (world, mut first) = at_rest(1).await;
     let last_words = first.release(&[0, 1, 2, 3]).await;

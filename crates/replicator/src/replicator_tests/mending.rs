@@ -193,6 +193,7 @@ fn at(object: &[u8], captured_at: Timestamp) -> Vec<u8> {
         node: footer.node,
         epoch: footer.epoch,
         check: footer.check,
+        fingerprint: None,
     };
     object::encode_hashed(&image, footer.blake3, fields).unwrap().0
 }

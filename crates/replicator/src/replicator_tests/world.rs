@@ -60,6 +60,8 @@ pub(super) enum Fault {
     Panic,
     /// Never answers.
     Hang,
+    /// Never answers, and is done when [`World::late_writes`] says so.
+    Late,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,8 @@ pub(super) struct FaultyStore {
     fault: Mutex<Fault>,
     pub(super) unconditional: AtomicBool,
     pub(super) hanging: AtomicUsize,
+    /// Writes that are on their way, whatever became of those who sent them.
+    late: Mutex<Vec<(ObjectKey, Body, Condition)>>,
     /// What the store's clock says, if not the truth.
     pub(super) time: Mutex<Option<Timestamp>>,
     /// Keys that begin with this may not be read or listed.
@@ -129,6 +133,11 @@ impl Store for FaultyStore {
                 self.hanging.fetch_add(1, Ordering::SeqCst);
                 std::future::pending().await
             }
+            Fault::Late => {
+                self.late.lock().unwrap().push((key.clone(), body, condition));
+                self.hanging.fetch_add(1, Ordering::SeqCst);
+                std::future::pending().await
+            }
         }
     }
     async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError> {
@@ -178,6 +187,7 @@ impl World {
             fault: Mutex::new(Fault::None),
             unconditional: AtomicBool::new(false),
             hanging: AtomicUsize::new(0),
+            late: Mutex::default(),
             time: Mutex::new(None),
             denied: Mutex::new(None),
             hang_catalog: AtomicBool::new(false),
@@ -232,6 +242,16 @@ impl World {
 
     pub(super) fn fault(&self, fault: Fault) {
         *self.store.fault.lock().unwrap() = fault;
+    }
+
+    /// What was on its way arrives. Gives how each ended.
+    pub(super) async fn late_writes(&self) -> Vec<Result<Stored, StoreError>> {
+        let late = std::mem::take(&mut *self.store.late.lock().unwrap());
+        let mut ends = Vec::new();
+        for (key, body, condition) in late {
+            ends.push(self.store.inner.put(&key, body, condition).await);
+        }
+        ends
     }
 
     pub(super) fn requests(&self) -> RequestCounts {

@@ -102,6 +102,7 @@ impl Backup {
             node: "node-1".parse().unwrap(),
             epoch: Epoch(7),
             check: self.check.clone(),
+            fingerprint: None,
         };
         object::encode(&self.image, fields).unwrap()
     }
