@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ultrasimple_cluster::Membership;
 use ultrasimple_cluster::membership::{Controls, membership};
 use ultrasimple_cluster::ownership::{Action, Event, Ownership, OwnershipOptions, Request};
 use ultrasimple_cluster::records::{MountRecord, NodeRecord};
-use ultrasimple_cluster::{Assignments, Membership};
 use ultrasimple_core::volumes::Volume;
 use ultrasimple_core::{Clock, Epoch, NodeName, ShardKey, SourcePath, VolumeName, Volumes};
 use ultrasimple_replicator::simulation::{Keeper, leashed};
@@ -364,12 +364,14 @@ impl Running {
     fn publish(&mut self) {
         self.has_published = true;
         let Some(ownership) = &self.ownership else { return };
-        let assignments: Assignments = ownership.assignments().clone();
+        let is_new = *self.membership.assignments() != *ownership.assignments();
+        if is_new {
+            self.controls.assign(ownership.assignments().clone());
+        }
         let until = ownership.trusted_until();
         let (wakeup, has_left) = (ownership.next_wakeup(), ownership.has_left());
         let is_endless = self.start.sabotage == Some(Sabotage::EndlessTrust);
         self.controls.trust_until(if is_endless { Duration::MAX } else { until });
-        self.controls.assign(assignments);
         if until > self.expiry {
             self.expiry = until;
             self.wake_at(until, NodeEvent::Expiry(until));
@@ -383,7 +385,9 @@ impl Running {
         if has_left {
             return self.end("left".to_owned());
         }
-        self.adopt();
+        if is_new {
+            self.adopt();
+        }
     }
 
     /// The lease may not be trusted any more, unless it was kept.
