@@ -47,7 +47,8 @@ Commands:
                   and is all restored? Needs a Docker engine
   deb [--try]     The Debian package; --try installs, uses and purges it
                   in a container
-  check           Format, lints, licences, advisories, unused dependencies, docs, spelling
+  check           Format, lints, licences, advisories, unused dependencies, docs, spelling,
+                  manifests
   metrics         Write docs/METRICS.md anew from the catalogue of instruments
   help            Show this text
 
