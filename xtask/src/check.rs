@@ -1,5 +1,6 @@
 //! `cargo xtask check`: what machines can judge. Every step runs, whatever the others say.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ type Step<'a> = (&'static str, Box<dyn Fn() -> Result<Verdict> + 'a>);
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let tools = Tools::open(workspace)?;
     need_build_tools()?;
-    let steps: [Step; 9] = [
+    let steps: [Step; 10] = [
         ("format", Box::new(|| format(workspace))),
         ("clippy", Box::new(|| clippy(workspace))),
         ("docs", Box::new(|| docs(workspace))),
@@ -37,6 +38,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         ("advisories", Box::new(|| advisories(workspace, &tools))),
         ("spelling", Box::new(|| spelling(workspace, &tools))),
         ("paths of one machine", Box::new(|| machine_paths(workspace))),
+        ("manifests", Box::new(|| manifests(workspace, &tools))),
         ("file lengths", Box::new(|| file_lengths(workspace))),
     ];
 
@@ -132,6 +134,15 @@ fn advisories(workspace: &Workspace, tools: &Tools) -> Result<Verdict> {
 
 fn spelling(workspace: &Workspace, tools: &Tools) -> Result<Verdict> {
     passed(Command::new(tools.typos()?).current_dir(&workspace.root))
+}
+
+/// Kubernetes' own schemas; unknown fields, which it would ignore, are mistakes. Kustomize's files have none.
+fn manifests(workspace: &Workspace, tools: &Tools) -> Result<Verdict> {
+    let is_manifest = |file: &PathBuf| !file.ends_with("kustomization.yaml");
+    let files = sources::files_below(workspace, "deploy/kubernetes")?;
+    let mut command = tools.kubernetes_validate()?;
+    command.current_dir(&workspace.root).args(["--strict", "--quiet"]);
+    passed(command.args(files.into_iter().filter(is_manifest)))
 }
 
 fn machine_paths(workspace: &Workspace) -> Result<Verdict> {

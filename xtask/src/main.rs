@@ -54,7 +54,8 @@ Commands:
                   and is all restored? Needs a Docker engine
   deb [--try]     The Debian package; --try installs, uses and purges it
                   in a container
-  check           Format, lints, licences, advisories, unused dependencies, docs, spelling
+  check           Format, lints, licences, advisories, unused dependencies, docs, spelling,
+                  manifests
   docs            Write docs/CONFIG.md and docs/METRICS.md anew from the code
   dashboards      Write the Grafana dashboards in deploy/observability anew
   screenshots     Take the pictures in docs/images anew

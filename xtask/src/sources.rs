@@ -49,6 +49,11 @@ pub(crate) fn long_files(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(long)
 }
 
+/// The files of the repository below a folder of it.
+pub(crate) fn files_below(workspace: &Workspace, folder: &str) -> Result<Vec<PathBuf>> {
+    Ok(files(workspace)?.into_iter().filter(|file| file.starts_with(folder)).collect())
+}
+
 /// The files of the repository: tracked, or new and not ignored.
 fn files(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let mut git = Command::new("git");

