@@ -1,6 +1,6 @@
 //! What people are shown of a node that runs.
 
-use ultrasimple_core::SourcePath;
+use ultrasimple_core::{Hour, SourcePath};
 
 use super::keeping::settle;
 use super::*;
