@@ -218,7 +218,8 @@ fn screenshots() {
     for node in &nodes {
         node.daemon.until("a few cycles", |stats| stats["scans"].as_u64() > Some(60));
     }
-    let address = format!("http://{}/", nodes[0].daemon.address());
+    let shown = nodes.iter().max_by_key(|node| node.daemon.count("failing")).unwrap();
+    let address = format!("http://{}/", shown.daemon.address());
     let browser = Browser::start(1_200, 900).unwrap();
     let take = |path: &str, name: &str, scheme: &str, width: u32, height: u32| {
         // So that something waits, here and there.

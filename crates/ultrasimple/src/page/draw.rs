@@ -259,8 +259,8 @@ fn figures(html: &mut Html, view: &View) {
         }
         None => figure(html, &"Last scan here", &"none", &"yet", Tone::Warn),
     }
-    let more = format!("stored here, {}", Bytes(now.bytes_uploaded));
-    figure(html, &"Backups since the start", &Count(now.uploads_success), &more, Tone::Good);
+    let more = format!("here since the start, {}", Bytes(now.bytes_uploaded));
+    figure(html, &"Backups stored", &Count(now.uploads_success), &more, Tone::Good);
     html.raw("</dl></section>");
 }
 

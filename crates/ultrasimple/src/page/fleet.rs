@@ -214,7 +214,7 @@ impl FleetView {
                 let squares = squares.remove(name).unwrap_or_default();
                 if name == me.name {
                     let health = me.health(registered(seen, name));
-                    NodeCard { squares, health, ..me.card(limit) }
+                    NodeCard { health, squares, ..me.card(limit) }
                 } else {
                     other(seen, name, answers.get(name), squares)
                 }

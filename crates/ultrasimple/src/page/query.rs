@@ -1,5 +1,7 @@
 //! What the address of the page asks for: `?q=` a search, `?db=` one database.
 
+use std::fmt::Write as _;
+
 use ultrasimple_core::SourcePath;
 
 /// Longer ones are cut off.
@@ -46,7 +48,7 @@ pub(super) fn link_to(path: &SourcePath) -> String {
         if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
             link.push(char::from(byte));
         } else {
-            link.push_str(&format!("%{byte:02X}"));
+            let _ = write!(link, "%{byte:02X}");
         }
     }
     link

@@ -346,7 +346,6 @@ fn colours_can_be_told_apart() {
             ("edge", "card", 3.0),
             ("edge", "paper", 3.0),
             ("accent", "soft", 3.0),
-            ("bad", "accent", 1.1),
         ] {
             let found = contrast(front, back);
             assert!(found >= least, "{front} on {back}: {found:.2}, not {least}");

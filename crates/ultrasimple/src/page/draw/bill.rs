@@ -25,7 +25,9 @@ pub(super) fn month(html: &mut Html, view: &View) {
             );
         }
         None => {
-            html.raw("<p class=\"lead\">Five minutes after the start there is enough to go by.</p>")
+            html.raw(
+                "<p class=\"lead\">Five minutes after the start there is enough to go by.</p>",
+            );
         }
     }
     html.raw("<dl class=\"facts\">");

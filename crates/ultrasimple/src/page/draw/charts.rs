@@ -1,5 +1,7 @@
 //! How the last cycles went, and how long changes wait.
 
+use std::fmt::Write as _;
+
 use ultrasimple_replicator::{Ages, PastCycle, RECENT_CYCLES};
 
 use super::{Count, Html, Of, Span, View, time};
@@ -68,10 +70,10 @@ fn line(html: &mut Html, Line { name, values, unit }: &Line, number: usize) {
     let mut points = String::new();
     for (at, value) in values.iter().enumerate() {
         let y = HEIGHT - 2.0 - value / scale * (HEIGHT - 4.0);
-        points.push_str(&format!("{}{},{y:.1}", if at == 0 { "" } else { " " }, skipped + at));
+        let _ = write!(points, "{}{},{y:.1}", if at == 0 { "" } else { " " }, skipped + at);
     }
     html.put(
-        "<figure><figcaption>{} <b>{}</b> <span>at most {}</span></figcaption>",
+        "<figure><figcaption>{} <b>{}</b> <span>max {}</span></figcaption>",
         &[name, &unit(last), &unit(most)],
     );
     let end = RECENT_CYCLES - 1;

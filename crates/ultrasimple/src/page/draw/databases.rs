@@ -1,6 +1,7 @@
 //! Databases by name: those that fail, those that were searched for, and one with its hours.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use ultrasimple_core::{Hour, SourcePath};
 use ultrasimple_replicator::{Database, DatabaseStatus, History, Trouble};
@@ -289,9 +290,15 @@ fn picture(html: &mut Html, days: &[(&String, &Day)]) {
         for (hour, state) in day.hours.iter().enumerate() {
             let x = LEFT + hour * STEP + 1;
             match state {
-                Some(true) => held.push_str(&format!("M{x} {y}h10v10h-10z")),
-                Some(false) => faulty.push_str(&format!("M{x} {y}h10v10h-10z")),
-                None => free.push_str(&format!("M{} {}h2v2h-2z", x + 4, y + 4)),
+                Some(true) => {
+                    let _ = write!(held, "M{x} {y}h10v10h-10z");
+                }
+                Some(false) => {
+                    let _ = write!(faulty, "M{x} {y}h10v10h-10z");
+                }
+                None => {
+                    let _ = write!(free, "M{} {}h2v2h-2z", x + 4, y + 4);
+                }
             }
         }
     }

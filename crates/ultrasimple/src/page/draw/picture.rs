@@ -1,5 +1,7 @@
 //! The fleet as a picture: a card for each node, a square for each of its shards.
 
+use std::fmt::Write as _;
+
 use super::{Bytes, Count, Html, Of, Span, View};
 use crate::page::fleet::{Level, NodeCard};
 
@@ -134,15 +136,17 @@ fn squares(html: &mut Html, levels: &[Level], columns: usize) {
         let mut marks = String::new();
         for (at, _) in levels.iter().enumerate().filter(|(_, it)| **it == level) {
             let (x, y) = (at % columns * STEP + 1, at / columns * STEP + 1);
-            boxes.push_str(&format!("M{x} {y}h10v10h-10z"));
+            let _ = write!(boxes, "M{x} {y}h10v10h-10z");
             match level {
                 // Half of it is full.
-                Level::Moving => marks.push_str(&format!("M{x} {y}h10l-10 10z")),
+                Level::Moving => {
+                    let _ = write!(marks, "M{x} {y}h10l-10 10z");
+                }
                 Level::Late => {
-                    marks.push_str(&format!("M{} {}v4M{} {}v1", x + 5, y + 2, x + 5, y + 7))
+                    let _ = write!(marks, "M{} {}v4M{} {}v1", x + 5, y + 2, x + 5, y + 7);
                 }
                 Level::Unowned => {
-                    marks.push_str(&format!("M{} {}l6 6m0-6l-6 6", x + 2, y + 2));
+                    let _ = write!(marks, "M{} {}l6 6m0-6l-6 6", x + 2, y + 2);
                 }
                 Level::Calm | Level::Waiting | Level::Unknown => {}
             }
