@@ -83,7 +83,7 @@ mod tests {
             assert_eq!(*is_group, unique.contains(CHILDREN.name), "{name}");
             let is_group =
                 |parent: &&str| SPANS.iter().any(|span| span.name == *parent && span.is_group);
-            assert!(!is_one_of_many || parents.iter().any(|parent| is_group(&parent)), "{name}");
+            assert!(!is_one_of_many || parents.iter().any(is_group), "{name}");
             said.extend(unique);
         }
         let all: HashSet<_> = ATTRIBUTES.iter().map(|attribute| attribute.name).collect();

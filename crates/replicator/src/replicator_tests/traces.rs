@@ -174,8 +174,12 @@ async fn everything() -> Spans {
     let world = World::new().await;
     world.store.location.set("s3://bucket/some/where".to_owned()).unwrap();
     let (tracer, told) = tracer(&world);
-    let names: Vec<_> = (0..8).map(|number| format!("t{number}.db")).collect();
-    names.iter().for_each(|name| drop(world.bank(name)));
+    let change = || {
+        for number in 0..8 {
+            drop(world.bank(&format!("t{number}.db")));
+        }
+    };
+    change();
     // With so little memory each is compressed while it is sent.
     let builder = world.builder().memory_budget(64 << 10).retention_days(1);
     let builder = builder.verify_percent_per_day(100.0);
@@ -185,11 +189,11 @@ async fn everything() -> Spans {
     for time in [HOUR, HOUR, 3 * DAY] {
         member.session.cycle_and_keep().await;
         world.clock.advance(time);
-        names.iter().for_each(|name| drop(world.bank(name)));
+        change();
     }
     member.session.cycle_and_keep().await;
     world.clock.advance(HOUR);
-    names.iter().for_each(|name| drop(world.bank(name)));
+    change();
     member.cycle().await;
     member.release(&[0, 1, 2, 3]).await;
     told.all_with("give_back", 1).await

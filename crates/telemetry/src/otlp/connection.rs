@@ -87,8 +87,8 @@ struct Authorities {
 
 /// What requests go through.
 pub(super) enum Way {
-    Grpc(Option<ClientTlsConfig>),
-    Http(Hyper),
+    Grpc(Option<Box<ClientTlsConfig>>),
+    Http(Box<Hyper>),
 }
 
 impl Connection {
@@ -141,9 +141,8 @@ impl Connection {
                 }
             },
         };
-        let not_here = signal.not_here.into_iter();
-        if let Some(name) =
-            not_here.into_iter().find(|name| variable(name).is_some_and(|word| word != "none"))
+        let mut not_here = signal.not_here.into_iter();
+        if let Some(name) = not_here.find(|name| variable(name).is_some_and(|word| word != "none"))
         {
             return Err(wrong(name, &"this cannot be set here: send to a collector on this host"));
         }
@@ -164,12 +163,12 @@ impl Connection {
                 Some(it) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&it.pem)),
                 None => ClientTlsConfig::new().with_enabled_roots(),
             });
-            return Ok(Way::Grpc(tls));
+            return Ok(Way::Grpc(tls.map(Box::new)));
         }
         let client = Hyper::new(self.timeout, authorities.map(|it| &it.pem[..]));
         let client = client
             .map_err(|error| wrong(authorities.map_or(self.endpoint, |it| it.variable), &error));
-        client.map(Way::Http)
+        client.map(|client| Way::Http(Box::new(client)))
     }
 
     /// The endpoint is no good.

@@ -95,13 +95,13 @@ fn exporter(connection: &Connection) -> Result<SpanExporter, OtlpError> {
         Way::Grpc(tls) => {
             let builder = builder.with_tonic().with_protocol(connection.protocol);
             let builder = match tls {
-                Some(tls) => builder.with_tls_config(tls),
+                Some(tls) => builder.with_tls_config(*tls),
                 None => builder,
             };
             builder.with_timeout(connection.timeout).build()
         }
         Way::Http(client) => {
-            builder.with_http().with_http_client(client).with_protocol(connection.protocol).build()
+            builder.with_http().with_http_client(*client).with_protocol(connection.protocol).build()
         }
     };
     built.map_err(|error| connection.wrong(&error))
