@@ -75,7 +75,7 @@ impl Settings {
             quality,
             drift: *random.pick(&[0, 1_000, 50_000]).unwrap_or(&0),
             skew: *random.pick(&[0, 500, 20_000, 14 * 60_000]).unwrap_or(&0),
-            trouble: random.duration(Duration::from_mins(2), Duration::from_mins(10)),
+            trouble: random.duration(Duration::from_mins(2), Duration::from_mins(6)),
             unsettled: *random.pick(&[0, 50, 300]).unwrap_or(&0),
         }
     }

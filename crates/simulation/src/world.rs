@@ -473,7 +473,7 @@ impl World {
                 // What was sent on bad days and is late has arrived by then.
                 let calm_at = self.settings.trouble + self.settings.quality.late;
                 if self.trial.is_none() && now < calm_at {
-                    self.schedule(calm_at - now, Step::Look);
+                    self.schedule(calm_at.saturating_sub(now), Step::Look);
                 } else if self.trial.is_none() {
                     self.begin_trial();
                 } else {
