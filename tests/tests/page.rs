@@ -1,4 +1,11 @@
 //! The status page in a real browser: found with the keyboard, up to date by itself, quiet, and readable.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 use std::path::Path;
 

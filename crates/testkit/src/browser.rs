@@ -1,6 +1,7 @@
-//! A real browser: Chromium without a screen, driven through its `chromedriver` by the WebDriver protocol.
+//! A real browser: Chromium without a screen, driven through its `chromedriver` by the `WebDriver` protocol.
 //!
-//! Owns the two processes, which end with it. What is asked of a page is JavaScript, run in it.
+//! Owns the two processes, which end with it. What is asked of a page is `JavaScript`, run in it.
+#![expect(clippy::indexing_slicing, reason = "what a JSON document lacks is null")]
 
 use std::process::Command;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::process::{ServerProcess, free_ports};
 /// How long a browser may take to start, on a machine with much else to do.
 const START: Duration = Duration::from_mins(2);
 /// How long any step may take.
-const STEP: Duration = Duration::from_secs(60);
+const STEP: Duration = Duration::from_mins(1);
 
 /// A browser with one window.
 #[derive(Debug)]
@@ -111,7 +112,7 @@ impl Browser {
     /// When it cannot.
     pub fn size(&self, width: u32, height: u32) -> anyhow::Result<()> {
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
-        self.tell("Emulation.setDeviceMetricsOverride", metrics).map(drop)
+        self.tell("Emulation.setDeviceMetricsOverride", &metrics).map(drop)
     }
 
     /// Whoever looks prefers `light` or `dark`.
@@ -120,7 +121,7 @@ impl Browser {
     /// When it cannot.
     pub fn prefers(&self, scheme: &str) -> anyhow::Result<()> {
         let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
-        self.tell("Emulation.setEmulatedMedia", features).map(drop)
+        self.tell("Emulation.setEmulatedMedia", &features).map(drop)
     }
 
     /// Whether JavaScript runs in pages that are opened from now on.
@@ -128,7 +129,7 @@ impl Browser {
     /// # Errors
     /// When it cannot.
     pub fn scripts(&self, run: bool) -> anyhow::Result<()> {
-        self.tell("Emulation.setScriptExecutionDisabled", json!({"value": !run})).map(drop)
+        self.tell("Emulation.setScriptExecutionDisabled", &json!({"value": !run})).map(drop)
     }
 
     /// A picture of the page's first `height` pixels, as PNG.
@@ -138,7 +139,7 @@ impl Browser {
     pub fn picture(&self, width: u32, height: u32) -> anyhow::Result<Vec<u8>> {
         let clip = json!({"x": 0, "y": 0, "width": width, "height": height, "scale": 1});
         let wanted = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
-        let taken = self.tell("Page.captureScreenshot", wanted)?;
+        let taken = self.tell("Page.captureScreenshot", &wanted)?;
         Ok(base64::decode(taken["data"].as_str().context("no picture")?))
     }
 
@@ -171,7 +172,7 @@ impl Browser {
     }
 
     /// A command of Chromium's own protocol.
-    fn tell(&self, command: &str, parameters: Value) -> anyhow::Result<Value> {
+    fn tell(&self, command: &str, parameters: &Value) -> anyhow::Result<Value> {
         self.call("POST", "/goog/cdp/execute", &json!({"cmd": command, "params": parameters}))
     }
 
