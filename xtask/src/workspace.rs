@@ -27,10 +27,19 @@ impl Workspace {
         Ok(Self { root, target: target.to_owned() })
     }
 
-    /// A command of the cargo that runs us, in the workspace's root.
+    /// A command of the cargo that runs us, in the workspace's root. Without what `cargo run` says of this very program:
+    /// build scripts look at that, and would be run anew whenever cargo is called without us in between.
     pub(crate) fn cargo(&self, subcommand: &str) -> Command {
         let mut command = Command::new(cargo());
         command.arg(subcommand).current_dir(&self.root);
+        for (name, _) in std::env::vars_os() {
+            let of_this_program = name.to_str().is_some_and(|name| {
+                name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+            });
+            if of_this_program {
+                command.env_remove(name);
+            }
+        }
         command
     }
 

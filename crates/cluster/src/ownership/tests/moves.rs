@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::world::*;
+use crate::Phase;
 
 #[test]
 fn a_join_moves_only_what_the_new_node_should_have() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ultrasimple_core::{Epoch, NodeName, ShardId, ShardKey, Timestamp};
 
 use super::super::*;
+use crate::Phase;
 use crate::records::{MountRecord, NodeRecord};
 
 pub(super) const TTL: Duration = Duration::from_secs(10);
