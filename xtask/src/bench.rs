@@ -10,7 +10,7 @@ use crate::tools::{Tools, need_build_tools, need_commands};
 use crate::workspace::Workspace;
 
 /// The programs that are measured, and the one that measures.
-const PROGRAMS: [&str; 2] = ["ultrasimple", "ultrasimple-bench"];
+const PROGRAMS: [&str; 3] = ["ultrasimple", "ultrasimple-ctl", "ultrasimple-bench"];
 
 /// Runs it with these arguments of its own.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {

@@ -11,9 +11,6 @@ use crate::test::Environment;
 use crate::tools::{Tools, need_build_tools, need_commands};
 use crate::workspace::Workspace;
 
-/// The programs that a run starts. In a debug build: it checks more of itself.
-const PROGRAMS: [&str; 3] = ["ultrasimple", "ultrasimple-ctl", "ultrasimple-chaos"];
-
 /// Ours: each daemon runs in a container, as on a host of its own.
 const CONTAINERS: &str = "--containers";
 
@@ -27,8 +24,8 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     need_commands(&["etcd"])?;
     need_build_tools()?;
     let environment = Environment::new(&Tools::open(workspace)?)?;
-    let mut build = workspace.cargo("build");
-    process::run(build.args(PROGRAMS.iter().flat_map(|program| ["--package", program])))?;
+    // A debug build checks more of itself, and is there already where the tests were run.
+    process::run(workspace.cargo("build").args(["--workspace", "--all-targets"]))?;
     let mut chaos = Command::new(workspace.binary("debug", "ultrasimple-chaos"));
     chaos.arg("--programs").arg(workspace.target.join("debug"));
     chaos.arg("--folder").arg(workspace.target.join("chaos"));

@@ -64,11 +64,12 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The programs that the selected tests start.
+/// The programs that the selected tests start. With all else in one go: alone, their dependencies would be built once
+/// more, for the features that they lack.
 fn build(workspace: &Workspace, args: &[String]) -> Command {
     let mut command = workspace.cargo("build");
     if !names_packages(args) || args.iter().any(|arg| arg.contains(BLACK_BOX)) {
-        command.args(["--workspace", "--bins"]);
+        command.args(["--workspace", "--all-targets"]);
     } else {
         command.args(["--package", TESTKIT, "--bins"]);
     }
