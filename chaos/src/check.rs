@@ -39,14 +39,15 @@ fn name_of(stem: &KeyStem) -> &str {
     stem.rsplit('/').next().unwrap_or(stem)
 }
 
-/// R5: no key goes back: not its epoch, not its time of capture, not the commits that it has seen.
-pub(crate) fn never_back(objects: &Objects) -> Vec<Violation> {
+/// R5: no key goes back: not its epoch, not the commits that it has seen, and not its time of capture by more than the
+/// clocks that told it were apart.
+pub(crate) fn never_back(objects: &Objects, clocks_apart: Duration) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (key, object) in objects {
         for (earlier, later) in object.backups.iter().zip(object.backups.iter().skip(1)) {
             let went_back = [
                 ("epoch", later.epoch < earlier.epoch),
-                ("time of capture", later.captured_at < earlier.captured_at),
+                ("time of capture", later.captured_at + clocks_apart < earlier.captured_at),
                 ("commits", later.commits < earlier.commits),
             ];
             for (what, _) in went_back.iter().filter(|(_, back)| *back) {

@@ -52,17 +52,28 @@ fn finds(violations: &[Violation], rule: &str, text: &str) {
 #[test]
 fn a_key_that_goes_back_is_found() {
     let fine = vec![backup(1, 1, 1), backup(1, 1, 1), backup(2, 2, 5)];
-    assert_eq!(never_back(&one(fine)), []);
+    assert_eq!(never_back(&one(fine), Duration::ZERO), []);
     for (earlier, later, what) in [
         (backup(2, 1, 1), backup(1, 2, 2), "epoch"),
         (backup(1, 2, 1), backup(1, 1, 2), "time of capture"),
         (backup(1, 1, 2), backup(1, 2, 1), "commits"),
     ] {
-        finds(&never_back(&one(vec![earlier, later])), "R5", what);
+        finds(&never_back(&one(vec![earlier, later]), Duration::ZERO), "R5", what);
     }
     let epochs = vec![Epoch(3), Epoch(2)];
     let catalog = Object { epochs, ..Object::default() };
-    finds(&never_back(&Objects::from([(CATALOG.to_owned(), catalog)])), "R5", "from 3 to 2");
+    let catalogs = Objects::from([(CATALOG.to_owned(), catalog)]);
+    finds(&never_back(&catalogs, Duration::from_hours(1)), "R5", "from 3 to 2");
+}
+
+#[test]
+fn a_clock_that_is_set_back_excuses_the_time_of_capture_alone_and_only_by_as_much() {
+    let turned = Duration::from_mins(2);
+    let back = |by: i64| one(vec![backup(1, 10, 1), backup(1, 10 - by, 2)]);
+    assert_eq!(never_back(&back(2), turned), []);
+    finds(&never_back(&back(3), turned), "R5", "time of capture");
+    let older = one(vec![backup(1, 10, 2), backup(1, 9, 1)]);
+    finds(&never_back(&older, turned), "R5", "commits");
 }
 
 #[test]

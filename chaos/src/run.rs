@@ -18,7 +18,7 @@ use crate::operator::Operator;
 use crate::place::Place;
 use crate::report::Report;
 use crate::restore::{rebuild_catalogs, restore_all};
-use crate::schedule::{Terms, schedule};
+use crate::schedule::{Terms, clocks_apart, schedule};
 use crate::stage::{BUCKET, MEMBERS, SHARDS, Stage, shards};
 use crate::tenants::{Account, Tenants, strangers};
 use crate::timeline::steps;
@@ -66,6 +66,8 @@ struct Run {
     foreign: Listing,
     watcher: Watcher,
     operator: Operator,
+    /// By how much the clocks of the nodes differ at most.
+    clocks_apart: Duration,
     report: Report,
 }
 
@@ -91,7 +93,9 @@ pub(crate) async fn run(order: Order) -> Result<Report> {
     let watcher = Watcher::start(stage.watched());
     let operator = Operator::start(order.ctl.clone(), stage.watched().etcd);
     let report = Report { seed: order.seed, nodes: order.nodes, ..Report::default() };
-    let mut run = Run { order, stage, versions, bucket, foreign, watcher, operator, report };
+    let clocks_apart = Duration::ZERO;
+    let mut run =
+        Run { order, stage, versions, bucket, foreign, watcher, operator, clocks_apart, report };
     let tenants = Tenants::start(&data, DATABASES, run.order.seed)?;
 
     let outcome = async {
@@ -153,6 +157,7 @@ impl Run {
             can_fill: nodes.iter().all(|node| node.mount.is_some()),
         };
         let events = schedule(&terms);
+        self.clocks_apart = clocks_apart(&events);
         say(&format!("breaking things for {:.0} s", terms.until.as_secs_f64()));
         let mut steps = steps(&events, nodes.len());
         let mut open: BTreeMap<usize, Begun> = BTreeMap::new();
@@ -305,7 +310,7 @@ impl Run {
             at_once,
             seen.violations,
             looked.violations,
-            check::never_back(&objects),
+            check::never_back(&objects, self.clocks_apart),
             if self.order.unfenced { Vec::new() } else { check::always_conditional(&objects) },
             check::nothing_invented(&objects, accounts),
             check::bucket_is_as_written(&listing, &objects, &self.foreign),

@@ -203,6 +203,18 @@ pub(crate) fn schedule(terms: &Terms) -> Vec<Event> {
     }
 }
 
+/// By how much clocks differ at most in the course of these: from the one that is turned back the furthest to the one
+/// that is turned forward the furthest.
+pub(crate) fn clocks_apart(events: &[Event]) -> Duration {
+    let turned = |event: &Event| match event.fault {
+        Fault::ClockTurned { seconds, .. } => seconds,
+        _ => 0,
+    };
+    let ahead = events.iter().map(turned).max().unwrap_or_default().max(0);
+    let behind = events.iter().map(turned).min().unwrap_or_default().min(0);
+    Duration::from_secs((ahead - behind).unsigned_abs())
+}
+
 fn is_free(events: &[Event], fault: Fault, at: Duration, terms: &Terms) -> bool {
     // What a fault broke may take a moment to be mended.
     let mending = Duration::from_millis(500);
