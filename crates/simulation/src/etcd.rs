@@ -258,6 +258,11 @@ impl Etcd {
         Some((Revision(self.revision), changes))
     }
 
+    /// Whether the last owner of a shard let go of it in order.
+    pub(crate) fn is_handed_over(&self, shard: &ShardKey) -> bool {
+        self.handovers.contains_key(shard)
+    }
+
     pub(crate) fn revision(&self) -> Revision {
         Revision(self.revision)
     }

@@ -274,6 +274,7 @@ impl Running {
     pub(crate) fn fenced(&mut self, shard: ShardKey, epoch: Epoch, by: Epoch) {
         self.note("fences");
         self.tell(format_args!("is fenced: {shard} under {epoch} by {by}"));
+        self.kernel.lock().truth.fenced.insert(shard.clone());
         self.own(Event::Fenced { shard, epoch, by });
     }
 

@@ -1,7 +1,7 @@
 //! What is true: of each database every state it ever had, of each key every version it ever had. The rules that
 //! can be told from these alone are checked with each change of the bucket.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use ultrasimple_core::key::KeyStem;
@@ -75,6 +75,8 @@ pub(crate) struct Truth {
     pub(crate) moved: Vec<DatabaseNumber>,
     /// How often a backup was stored.
     pub(crate) stored: u64,
+    /// Shards that an owner lost because the bucket had something of a later one.
+    pub(crate) fenced: BTreeSet<ShardKey>,
     /// The first rule that was broken, and how.
     pub(crate) violation: Option<String>,
 }
@@ -91,6 +93,7 @@ impl Truth {
             rules,
             moved: Vec::new(),
             stored: 0,
+            fenced: BTreeSet::new(),
             violation: None,
         }
     }
