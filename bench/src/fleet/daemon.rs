@@ -1,12 +1,13 @@
 //! A daemon of the fleet, and what it says of itself.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 use ultrasimple_testkit::http;
-use ultrasimple_testkit::process::{ServerProcess, clean_command, free_ports};
+use ultrasimple_testkit::process::{ServerProcess, free_ports};
 use ultrasimple_testkit::seaweed::ADMIN;
 
 use crate::machine;
@@ -47,8 +48,8 @@ impl Place {
     /// Starts a node, and waits until it answers.
     pub(super) fn start(&self, number: usize) -> Result<Daemon> {
         let [http] = free_ports();
-        let mut command = clean_command(&self.program);
-        command.env("AWS_EC2_METADATA_DISABLED", "true").current_dir(&self.folder);
+        let mut command = Command::new(&self.program);
+        command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true").current_dir(&self.folder);
         command.arg("-pattern").arg(self.data.join("*/*.db"));
         for endpoint in &self.etcd {
             command.args(["-etcd", endpoint]);
