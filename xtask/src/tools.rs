@@ -232,8 +232,19 @@ pub(crate) fn need_build_tools() -> Result<()> {
     match std::env::var_os("PROTOC") {
         Some(protoc) if Path::new(&protoc).is_file() => Ok(()),
         Some(protoc) => bail!("PROTOC is {}, which is not a file: unset it", protoc.display()),
-        None => need_commands(&["protoc"]),
+        None if on_path("protoc") && has_well_known_types() => Ok(()),
+        // Those types are in a package that the compiler's own only recommends.
+        None => install_from_debian(&["protobuf-compiler", "libprotobuf-dev"]),
     }
+}
+
+/// Whether `protoc` finds the types that come with it, where it looks: beside the folder that it is in.
+fn has_well_known_types() -> bool {
+    let types = Path::new("../include/google/protobuf/descriptor.proto");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .filter(|directory| directory.join("protoc").is_file())
+        .any(|directory| directory.join(types).is_file())
 }
 
 fn debian_package(command: &str) -> &str {
@@ -244,7 +255,6 @@ fn debian_package(command: &str) -> &str {
         "promtool" => "prometheus",
         "dpkg-deb" => "dpkg",
         "strip" => "binutils",
-        "protoc" => "protobuf-compiler",
         same_name => same_name,
     }
 }

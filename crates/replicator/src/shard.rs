@@ -394,17 +394,16 @@ impl Shard {
 
     /// The shard at a glance.
     pub(crate) fn glance(&self, now: Duration) -> Glance {
-        let could_be_served = |active: &&Active| {
-            let kind = active.failing.as_ref().map(|failing| failing.failure.kind);
-            kind.is_none_or(|kind| OF_ALL.contains(&kind))
-        };
-        let unserved =
-            self.active.values().filter(could_be_served).map(|active| active.since).min();
         let unseen = self.absent.values().filter(|absent| !absent.is_told);
         let (mut failing, mut waiting) = (0, 0);
         let (mut failing_exposure, mut waiting_exposure) = (Duration::ZERO, Duration::ZERO);
+        let mut unserved = Duration::ZERO;
         for (id, active) in &self.active {
             let exposure = now.saturating_sub(active.since);
+            let kind = active.failing.as_ref().map(|failing| failing.failure.kind);
+            if kind.is_none_or(|kind| OF_ALL.contains(&kind)) {
+                unserved = unserved.max(exposure);
+            }
             // Those whose newest backup is damaged are counted apart: they need not be waiting.
             let is_damaged = self.held.damage(*id).is_some();
             if is_damaged || active.failing.is_some() {
@@ -422,7 +421,7 @@ impl Shard {
             exposure: waiting_exposure.max(failing_exposure),
             waiting_exposure,
             failing_exposure,
-            unserved: unserved.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+            unserved,
             catalog_age: Duration::ZERO,
             unseen: if self.has_observed { unseen.count() as u64 } else { 0 },
             kept: Kept::default(),
