@@ -47,7 +47,7 @@ pub(crate) async fn run(order: &Order) -> Result<Figures> {
     let what = format!("{nodes} nodes, {shards} shards");
     ensure!(nodes >= 3, "--nodes must be 3 at least");
 
-    let before = machine::resident(std::process::id()).unwrap_or_default();
+    let before = machine::resident(std::process::id())?;
     let (start, spent) = (Instant::now(), Spent::now(&mut etcd)?);
     let mut all = Vec::new();
     for number in 0..nodes {
@@ -62,7 +62,7 @@ pub(crate) async fn run(order: &Order) -> Result<Figures> {
         "s",
     );
     figures.add("  etcd's processor time for that", used.processor, "s");
-    let after = machine::resident(std::process::id()).unwrap_or_default();
+    let after = machine::resident(std::process::id())?;
     let of_node = count(after.saturating_sub(before)) / count(nodes);
     figures.add("  memory of the driver, for each node", of_node / 1e6, "MB");
     figures.add("  ... and for each shard of the fleet", of_node / f64::from(shards), "B");

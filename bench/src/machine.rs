@@ -1,5 +1,8 @@
-//! What there is to know about the machine that figures were measured on.
+//! What there is to know about the machine that figures were measured on, and about a process on it.
 
+use std::time::Duration;
+
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 /// Processor, cores, memory, kernel, and how busy it was just before.
@@ -19,8 +22,75 @@ pub(crate) fn facts() -> Value {
 }
 
 /// The resident memory of a process in bytes.
-pub(crate) fn resident(process: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1_024)
+pub(crate) fn resident(process: u32) -> Result<u64> {
+    in_status(process, "VmRSS:")
+}
+
+/// The most that it ever was.
+pub(crate) fn peak(process: u32) -> Result<u64> {
+    in_status(process, "VmHWM:")
+}
+
+fn in_status(process: u32, name: &str) -> Result<u64> {
+    let path = format!("/proc/{process}/status");
+    let status = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(kilobytes.with_context(|| format!("{path} has no {name}"))? * 1_024)
+}
+
+/// The files that a process has open.
+pub(crate) fn open_files(process: u32) -> Result<usize> {
+    let path = format!("/proc/{process}/fd");
+    Ok(std::fs::read_dir(&path).with_context(|| format!("read {path}"))?.count())
+}
+
+/// The processor time that a process has used, by itself and in the kernel, to the nanosecond or as well as the kernel
+/// counts: all its threads, those that have ended included, and not its children.
+pub(crate) fn processor_time(process: u32) -> Result<Duration> {
+    let clock = process_clock(process)?;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the answer.
+    let failed = unsafe { libc::clock_gettime(clock, &raw mut time) } != 0;
+    if failed {
+        return Err(std::io::Error::last_os_error())
+            .with_context(|| format!("read the processor time of process {process}"));
+    }
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec)?, u32::try_from(time.tv_nsec)?);
+    Ok(Duration::new(seconds, nanoseconds))
+}
+
+fn process_clock(process: u32) -> Result<libc::clockid_t> {
+    let mut clock = 0;
+    let process_id = libc::pid_t::try_from(process)?;
+    // SAFETY: `clock` is a valid place for the answer.
+    let error = unsafe { libc::clock_getcpuclockid(process_id, &raw mut clock) };
+    if error != 0 {
+        return Err(std::io::Error::from_raw_os_error(error))
+            .with_context(|| format!("find the clock of process {process}"));
+    }
+    Ok(clock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_uses_memory_files_and_time() {
+        let this = std::process::id();
+        assert!(resident(this).unwrap() > 0 && peak(this).unwrap() >= resident(this).unwrap());
+        assert!(open_files(this).unwrap() > 0);
+        let before = processor_time(this).unwrap();
+        let mut sum = 0_u64;
+        while processor_time(this).unwrap() == before {
+            sum = std::hint::black_box(sum + 1);
+        }
+    }
+
+    #[test]
+    fn what_is_no_process_is_an_error() {
+        let nobody = u32::try_from(i32::MAX).unwrap();
+        assert!(resident(nobody).is_err() && processor_time(nobody).is_err());
+    }
 }

@@ -1,12 +1,16 @@
 //! What the documents state in figures, measured on this machine.
 //!
-//! `cargo xtask bench` builds what it needs and starts it. Each bench prints its figures and leaves them as JSON,
-//! with facts about the machine, so that what was published can be compared with what is found elsewhere.
+//! `cargo xtask bench` builds what it needs, gets the programs that ours is compared with, and starts this. Each bench
+//! prints its figures and leaves them in `docs/performance/` with facts about the machine; then `docs/PERFORMANCE.md`
+//! is written anew from all that is there.
 //!
 //! ```text
 //! main ─┬─ placement   pure: who should own what
 //!       ├─ etcd        the real driver many times in this process, on a real etcd: shards without databases
-//!       └─ fleet       real daemons, a real etcd and a real S3 server: databases that change hands
+//!       ├─ fleet       real daemons, a real etcd and a real S3 server: databases that change hands
+//!       ├─ rest        many databases of which none changes
+//!       ├─ memory      what each further database takes
+//!       └─ report      nothing is measured: the page is written
 //! ```
 
 #![expect(
@@ -14,18 +18,26 @@
     reason = "benches measure real time: nothing here is simulated"
 )]
 
+mod daemon;
+mod databases;
 mod etcd;
 mod figures;
 mod fleet;
 mod machine;
+mod memory;
+mod peers;
 mod placement;
+mod report;
+mod rest;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use serde_json::json;
+
+use crate::figures::Figures;
+use crate::report::Record;
 
 /// Measures what the documents state.
 #[derive(Debug, Parser)]
@@ -33,9 +45,15 @@ struct Args {
     /// Where the built programs are.
     #[arg(long)]
     programs: PathBuf,
-    /// Where the figures go, as JSON.
+    /// Where benches put what they need.
     #[arg(long)]
     folder: PathBuf,
+    /// Where the figures and the page go.
+    #[arg(long)]
+    docs: PathBuf,
+    /// The state of the source that is measured.
+    #[arg(long)]
+    source: String,
     #[command(subcommand)]
     bench: Bench,
 }
@@ -48,6 +66,12 @@ enum Bench {
     Etcd(etcd::Order),
     /// A node joins, leaves and dies in a fleet of real daemons: until its databases are looked after again.
     Fleet(fleet::Order),
+    /// Many databases of which none changes: a start, a cycle, the processor's time.
+    Rest(rest::Order),
+    /// What each further database takes.
+    Memory(memory::Order),
+    /// Measures nothing: writes the page from the figures that are there.
+    Report,
 }
 
 fn main() -> ExitCode {
@@ -64,17 +88,55 @@ fn run(args: &Args) -> Result<()> {
     let machine = machine::facts();
     println!("{machine}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let (name, figures) = match &args.bench {
-        Bench::Placement(order) => ("placement", placement::run(order)?),
-        Bench::Etcd(order) => ("etcd", runtime.block_on(etcd::run(order))?),
-        Bench::Fleet(order) => ("fleet", fleet::run(order, &args.programs, &args.folder)?),
+    let programs = args.programs.canonicalize().context("find the programs")?;
+    let measure = |name| -> Result<Figures> {
+        let folder = empty(&args.folder.join(name))?;
+        let figures = match &args.bench {
+            Bench::Placement(order) => placement::run(order),
+            Bench::Etcd(order) => runtime.block_on(etcd::run(order)),
+            Bench::Fleet(order) => fleet::run(order, &programs, &folder),
+            Bench::Rest(order) => rest::run(order, &programs, &folder),
+            Bench::Memory(order) => memory::run(order, &programs, &folder),
+            Bench::Report => Ok(Figures::default()),
+        }?;
+        // Gigabytes, some of it.
+        std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+        Ok(figures)
     };
-    std::fs::create_dir_all(&args.folder)
-        .with_context(|| format!("create {}", args.folder.display()))?;
-    let path = args.folder.join(format!("{name}.json"));
-    let all = json!({ "bench": name, "machine": machine, "figures": figures.json() });
-    std::fs::write(&path, format!("{all:#}\n"))
-        .with_context(|| format!("write {}", path.display()))?;
-    println!("figures: {}", path.display());
+    if let Some(name) = args.bench.name() {
+        let figures = measure(name)?;
+        let record = Record {
+            bench: name.to_owned(),
+            order: std::env::args().skip_while(|arg| arg != name).collect::<Vec<_>>().join(" "),
+            source: args.source.clone(),
+            machine,
+            figures,
+        };
+        println!("figures: {}", record.write(&args.docs)?.display());
+    }
+    println!("page: {}", report::write(&args.docs)?.display());
     Ok(())
+}
+
+impl Bench {
+    /// What its figures are called. Nothing is measured by one without a name.
+    fn name(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Placement(_) => "placement",
+            Self::Etcd(_) => "etcd",
+            Self::Fleet(_) => "fleet",
+            Self::Rest(_) => "rest",
+            Self::Memory(_) => "memory",
+            Self::Report => return None,
+        })
+    }
+}
+
+/// A folder with nothing in it.
+fn empty(folder: &Path) -> Result<PathBuf> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).with_context(|| format!("empty {}", folder.display()))?;
+    }
+    std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    Ok(folder.canonicalize()?)
 }

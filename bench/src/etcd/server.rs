@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ultrasimple_testkit::etcd::Etcd;
 use ultrasimple_testkit::http;
 
@@ -68,7 +68,7 @@ fn look(etcd: &mut Etcd) -> Result<(Spent, u64, f64)> {
         spent.requests += sum("grpc_server_handled_total");
         stored = stored.max(sum("etcd_mvcc_db_total_size_in_bytes"));
         let process = etcd.pid(member)?;
-        resident += machine::resident(process).context("no memory of etcd")?;
+        resident += machine::resident(process)?;
     }
     Ok((spent, resident, stored))
 }

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 pub use key::{PREFIX, ShardKey};
 
 use crate::{
-    ContentHash, ETag, Epoch, FingerprintDigest, Footer, Hour, KeyStem, NodeName, SourcePath,
+    ContentHash, ETag, Epoch, FingerprintDigest, Footer, Hour, KeyStem, NodeName, ShortHash,
+    SourcePath,
 };
 
 /// What the bucket holds of the databases of one shard.
@@ -147,7 +148,7 @@ pub struct Change {
     /// The fingerprint to be remembered, and the BLAKE3 of the image that was captured with it. It is
     /// remembered only while the newest backup has that content: the owner may not know yet that its
     /// newest one was lost or replaced.
-    pub fingerprint: Option<(FingerprintDigest, ContentHash)>,
+    pub fingerprint: Option<(FingerprintDigest, ShortHash)>,
     /// Why the last check failed, where that capture was not stored.
     pub failed_check: Option<Box<str>>,
     /// Since when it is gone.
@@ -281,7 +282,7 @@ impl Record {
             }
         }
         // A fingerprint without the backup it belongs to would make a lost backup look like a stored one.
-        let stored = self.newest.as_ref().map(|newest| newest.blake3);
+        let stored = self.newest.as_ref().map(|newest| newest.blake3.short());
         let of_stored = fingerprint.filter(|(_, content)| Some(*content) == stored);
         self.fingerprint = of_stored.map(|(fingerprint, _)| fingerprint);
         (self.failed_check, self.gone_since) = (failed_check, gone_since);

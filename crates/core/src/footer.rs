@@ -85,7 +85,19 @@ impl ContentHash {
     pub fn of(image: &[u8]) -> Self {
         Self(*blake3::hash(image).as_bytes())
     }
+
+    /// As much of it as tells contents apart.
+    pub fn short(self) -> ShortHash {
+        let mut short = [0; 16];
+        short.copy_from_slice(self.0.split_at(16).0);
+        ShortHash(short)
+    }
 }
+
+/// The first 16 bytes of a [`ContentHash`], for comparisons in memory: two contents that differ have the same one but
+/// for one chance in 2^128.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ShortHash([u8; 16]);
 
 /// Hashes an image piece by piece.
 #[derive(Debug, Clone, Default)]

@@ -28,7 +28,7 @@ pub use clock::{Clock, SystemClock};
 pub use config::CheckLevel;
 pub use etag::ETag;
 pub use fingerprint::{FileStamp, Fingerprint, FingerprintDigest};
-pub use footer::{CheckResult, ContentHash, Footer};
+pub use footer::{CheckResult, ContentHash, Footer, ShortHash};
 pub use hour::Hour;
 pub use ids::{ClusterName, Epoch, InvalidName, NodeName, ShardId, VolumeName};
 pub use jiff::Timestamp;

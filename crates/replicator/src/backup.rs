@@ -19,8 +19,8 @@ use ultrasimple_core::key::KeyStem;
 use ultrasimple_core::pattern::PatternSet;
 use ultrasimple_core::template::{PathTemplate, Setting};
 use ultrasimple_core::{
-    CheckLevel, Clock, ContentHash, Epoch, FingerprintDigest, Footer, NodeName, SourcePath,
-    VolumeName, Volumes, object, placement,
+    CheckLevel, Clock, ContentHash, Epoch, FingerprintDigest, Footer, NodeName, ShortHash,
+    SourcePath, VolumeName, Volumes, object, placement,
 };
 use ultrasimple_sqlite::{Capture, CaptureError, Capturer, Image, filesystem_kind, timestamp_tick};
 use ultrasimple_store::Store;
@@ -278,13 +278,14 @@ impl Workshop {
         target: &Target,
         epoch: Epoch,
         memory_limit: u64,
-        last: Option<ContentHash>,
+        last: Option<ShortHash>,
     ) -> Result<Prepared, Unprepared> {
         let Capture { fingerprint, mode, captured_at, image, check, .. } =
             self.image(target, memory_limit)?;
         let digest = fingerprint.digest();
         let settled = is_settled(&target.real, &fingerprint, captured_at);
-        let unchanged = |content| (last == Some(content)).then_some((digest, settled));
+        let unchanged =
+            |content: ContentHash| (last == Some(content.short())).then_some((digest, settled));
         let fields = FooterFields {
             volume: target.volume.clone(),
             path: target.path.clone(),

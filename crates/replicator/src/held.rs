@@ -1,13 +1,14 @@
-//! What the bucket holds of each database of a shard, in little memory: 84 bytes for all but the odd ones.
+//! What the bucket holds of each database of a shard, in little memory: 64 bytes for all but the odd ones.
 //!
 //! There are 100,000 databases and more, nearly all of them at rest. An entry therefore has no heap of its
 //! own: the tag of a stored object is almost always an MD5 in quotes, kept as 16 bytes; what is otherwise,
-//! and the damage of the few that are damaged, is kept apart.
+//! and the damage of the few that are damaged, is kept apart. Entries are an array in order, without room to
+//! grow: a hash table of as many takes twice as much. What is new or gone is kept beside it for a while.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use ultrasimple_core::{ContentHash, FingerprintDigest, Hour};
+use ultrasimple_core::{FingerprintDigest, Hour, ShortHash};
 use ultrasimple_store::ETag;
 
 use crate::scan::DatabaseId;
@@ -25,7 +26,7 @@ pub(crate) struct Held {
 
 impl Held {
     /// The fingerprint, if there is one that vouches for the content.
-    pub(crate) fn fingerprint(&self) -> Option<(FingerprintDigest, ContentHash)> {
+    pub(crate) fn fingerprint(&self) -> Option<(FingerprintDigest, ShortHash)> {
         (self.digest != FingerprintDigest::NONE).then_some((self.digest, self.backup.content))
     }
 }
@@ -33,15 +34,21 @@ impl Held {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
-    entries: HashMap<DatabaseId, Entry>,
+    /// Sorted by id.
+    entries: Vec<Entry>,
+    /// Not among those yet.
+    new: HashMap<DatabaseId, Entry>,
+    /// Still among those.
+    removed: HashSet<DatabaseId>,
     odd: HashMap<DatabaseId, Odd>,
     damaged: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
+    id: DatabaseId,
     digest: FingerprintDigest,
-    content: ContentHash,
+    content: ShortHash,
     hour: Hour,
     /// Seconds of the monotonic clock.
     stored_at: u32,
@@ -55,10 +62,13 @@ struct Odd {
     damage: Option<Box<str>>,
 }
 
+/// So many may always be apart.
+const FEW: usize = 64;
+
 impl Holdings {
     /// What the bucket holds of a database.
     pub(crate) fn get(&self, id: DatabaseId) -> Option<Held> {
-        let entry = self.entries.get(&id)?;
+        let entry = self.entry(id)?;
         let odd = self.odd.get(&id);
         let etag = odd.and_then(|odd| odd.etag.clone()).unwrap_or_else(|| md5_tag(entry.md5));
         let backup = LastBackup {
@@ -73,7 +83,18 @@ impl Holdings {
 
     /// The fingerprint of what the bucket holds.
     pub(crate) fn digest(&self, id: DatabaseId) -> Option<FingerprintDigest> {
-        Some(self.entries.get(&id)?.digest)
+        Some(self.entry(id)?.digest)
+    }
+
+    fn entry(&self, id: DatabaseId) -> Option<&Entry> {
+        match self.find(id) {
+            Ok(index) => self.entries.get(index).filter(|_| !self.removed.contains(&id)),
+            Err(_) => self.new.get(&id),
+        }
+    }
+
+    fn find(&self, id: DatabaseId) -> Result<usize, usize> {
+        self.entries.binary_search_by_key(&id, |entry| entry.id)
     }
 
     /// Why the newest backup of a database is marked, if it is.
@@ -95,34 +116,82 @@ impl Holdings {
 
     /// The databases of which something is held.
     pub(crate) fn ids(&self) -> impl Iterator<Item = DatabaseId> + '_ {
-        self.entries.keys().copied()
+        let old = self.entries.iter().map(|entry| entry.id).filter(|id| !self.removed.contains(id));
+        old.chain(self.new.keys().copied())
     }
 
     /// How many these are.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() - self.removed.len() + self.new.len()
     }
 
     pub(crate) fn insert(&mut self, id: DatabaseId, held: Held) {
-        self.remove(id);
         let LastBackup { content, hour, etag, damage, stored_at } = held.backup;
         let md5 = parse_md5_tag(&etag);
         let stored_at = u32::try_from(stored_at.as_secs()).unwrap_or(u32::MAX);
-        let entry =
-            Entry { digest: held.digest, content, hour, stored_at, md5: md5.unwrap_or_default() };
-        self.entries.insert(id, entry);
+        let digest = held.digest;
+        let entry = Entry { id, digest, content, hour, stored_at, md5: md5.unwrap_or_default() };
+        match self.find(id).map(|index| self.entries.get_mut(index)) {
+            Ok(Some(old)) => {
+                *old = entry;
+                self.removed.remove(&id);
+            }
+            _ => {
+                self.new.insert(id, entry);
+            }
+        }
+        self.forget_odd(id);
         self.damaged += u64::from(damage.is_some());
         if md5.is_none() || damage.is_some() {
             let etag = md5.is_none().then_some(etag);
             self.odd.insert(id, Odd { etag, damage });
         }
+        self.merge_if_worthwhile();
     }
 
     pub(crate) fn remove(&mut self, id: DatabaseId) {
-        self.entries.remove(&id);
+        if self.find(id).is_ok() {
+            self.removed.insert(id);
+        } else {
+            self.new.remove(&id);
+        }
+        self.forget_odd(id);
+        self.merge_if_worthwhile();
+    }
+
+    fn forget_odd(&mut self, id: DatabaseId) {
         if let Some(odd) = self.odd.remove(&id) {
             self.damaged -= u64::from(odd.damage.is_some());
         }
+    }
+
+    /// An eighth is put in order at a time: so an entry is moved some eight times in all, however many there are.
+    fn merge_if_worthwhile(&mut self) {
+        if self.new.len() + self.removed.len() > FEW + self.entries.len() / 8 {
+            self.merge();
+        }
+    }
+
+    /// Puts all in order, in as much memory as that takes: for a shard that comes to rest.
+    pub(crate) fn merge(&mut self) {
+        if self.new.is_empty() && self.removed.is_empty() {
+            return;
+        }
+        let mut entries = Vec::with_capacity(self.len());
+        let mut new: Vec<_> = std::mem::take(&mut self.new).into_values().collect();
+        new.sort_unstable_by_key(|entry| entry.id);
+        let mut new = new.into_iter().peekable();
+        let removed = std::mem::take(&mut self.removed);
+        for old in std::mem::take(&mut self.entries) {
+            while let Some(entry) = new.next_if(|entry| entry.id < old.id) {
+                entries.push(entry);
+            }
+            if !removed.contains(&old.id) {
+                entries.push(old);
+            }
+        }
+        entries.extend(new);
+        self.entries = entries;
     }
 }
 
@@ -139,7 +208,10 @@ fn parse_md5_tag(etag: &ETag) -> Option<[u8; 16]> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
+    use ultrasimple_core::ContentHash;
 
     use super::*;
     use crate::scan::test_id;
@@ -147,7 +219,7 @@ mod tests {
     fn held(etag: &str, damage: Option<&str>) -> Held {
         let digest = FingerprintDigest::NONE;
         let backup = LastBackup {
-            content: ContentHash::of(b"x"),
+            content: ContentHash::of(b"x").short(),
             hour: Hour::of(ultrasimple_core::Timestamp::UNIX_EPOCH),
             etag: ETag(etag.into()),
             damage: damage.map(Into::into),
@@ -158,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<(DatabaseId, Entry)>() <= 84);
+        assert!(size_of::<Entry>() <= 64);
     }
 
     #[test]
@@ -174,7 +246,47 @@ mod tests {
         assert_eq!((holdings.damaged(), holdings.get(test_id(2))), (0, None));
     }
 
+    #[test]
+    fn at_rest_there_is_no_room_to_grow() {
+        let mut holdings = Holdings::default();
+        for number in (0..5_000).rev() {
+            holdings.insert(test_id(number), held("\"0123456789abcdef0123456789abcdef\"", None));
+        }
+        holdings.merge();
+        assert_eq!((holdings.entries.capacity(), holdings.new.capacity()), (5_000, 0));
+    }
+
     proptest! {
+        /// Whatever order things come and go in, it is a map.
+        #[test]
+        fn it_is_a_map(steps in proptest::collection::vec((0_u32..300, 0_u64..4), 0..1_500)) {
+            let (mut holdings, mut map) = (Holdings::default(), BTreeMap::new());
+            for (number, what) in steps {
+                let id = test_id(number);
+                match what {
+                    0 => {
+                        holdings.remove(id);
+                        map.remove(&id);
+                    }
+                    1 if number == 0 => holdings.merge(),
+                    seconds => {
+                        let mut held = held("x", (seconds == 3).then_some("page 1"));
+                        held.backup.stored_at = Duration::from_secs(seconds);
+                        holdings.insert(id, held.clone());
+                        map.insert(id, held);
+                    }
+                }
+                prop_assert_eq!(holdings.get(id), map.get(&id).cloned());
+            }
+            let mut ids: Vec<_> = holdings.ids().collect();
+            ids.sort_unstable();
+            prop_assert_eq!(&ids, &map.keys().copied().collect::<Vec<_>>());
+            prop_assert_eq!(holdings.len(), map.len());
+            prop_assert!(ids.iter().all(|id| holdings.get(*id) == map.get(id).cloned()));
+            let damaged = map.values().filter(|held| held.backup.damage.is_some()).count();
+            prop_assert_eq!(holdings.damaged(), damaged as u64);
+        }
+
         #[test]
         fn nothing_is_lost(
             etag in prop_oneof![

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use ultrasimple_core::catalog::StoredBackup;
-use ultrasimple_core::{ContentHash, FingerprintDigest, SourcePath};
+use ultrasimple_core::{FingerprintDigest, ShortHash, SourcePath};
 
 use crate::scan::DatabaseId;
 
@@ -14,7 +14,7 @@ use crate::scan::DatabaseId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Departed {
     pub(crate) path: SourcePath,
-    pub(crate) fingerprint: Option<(FingerprintDigest, ContentHash)>,
+    pub(crate) fingerprint: Option<(FingerprintDigest, ShortHash)>,
     pub(crate) stored: Vec<StoredBackup>,
 }
 
@@ -51,7 +51,7 @@ impl Ledger {
         &mut self,
         id: DatabaseId,
         path: SourcePath,
-        fingerprint: Option<(FingerprintDigest, ContentHash)>,
+        fingerprint: Option<(FingerprintDigest, ShortHash)>,
     ) {
         if let Some(stored) = self.page.changed.remove(&id).filter(|stored| !stored.is_empty()) {
             self.page.departed.push(Departed { path: path.clone(), fingerprint, stored });

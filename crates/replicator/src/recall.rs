@@ -153,7 +153,7 @@ async fn recollect(tender: &Tender, catalog: &Catalog, trust: Trust) -> Recollec
         let age = time.duration_since(newest.captured_at);
         let stored_at = now.saturating_sub(age.try_into().unwrap_or_default());
         let backup = LastBackup {
-            content: newest.blake3,
+            content: newest.blake3.short(),
             hour: held.hour,
             etag: held.etag.clone(),
             damage: newest.marked.clone(),

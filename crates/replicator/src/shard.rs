@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use ultrasimple_core::catalog::{Change, StoredBackup};
-use ultrasimple_core::{ContentHash, FingerprintDigest, Hour, KeyStem, SourcePath, Timestamp};
+use ultrasimple_core::{FingerprintDigest, Hour, KeyStem, ShortHash, SourcePath, Timestamp};
 use ultrasimple_store::ETag;
 
 use crate::held::{Held, Holdings};
@@ -30,7 +30,7 @@ use crate::scanner::{Changed, News};
 /// The newest backup of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LastBackup {
-    pub(crate) content: ContentHash,
+    pub(crate) content: ShortHash,
     pub(crate) hour: Hour,
     pub(crate) etag: ETag,
     /// Why it is marked as damaged, if it is.
@@ -44,7 +44,7 @@ impl LastBackup {
     pub(crate) fn of(backup: &StoredBackup, stored_at: Duration) -> Self {
         let newest = &backup.newest;
         Self {
-            content: newest.blake3,
+            content: newest.blake3.short(),
             hour: newest.hour(),
             etag: backup.etag.clone(),
             damage: newest.marked.clone(),
@@ -281,6 +281,9 @@ impl Shard {
             self.ledger.note(id);
         }
         self.held.insert(id, absent.held);
+        if self.absent.is_empty() {
+            self.held.merge();
+        }
         (true, absent.doubted)
     }
 
@@ -367,6 +370,9 @@ impl Shard {
         // Until it was looked at again, a fingerprint that is not settled vouches for nothing.
         let vouches = if settled { digest } else { FingerprintDigest::NONE };
         self.held.insert(id, Held { digest: vouches, backup });
+        if self.active.is_empty() {
+            self.held.merge();
+        }
         self.ledger.note(id);
         if !settled {
             self.unsettled.insert(id);

@@ -13,8 +13,8 @@ use ultrasimple_core::catalog::StoredBackup;
 use ultrasimple_core::config::{KeepSettings, VerifyPercent};
 use ultrasimple_core::footer::FooterFields;
 use ultrasimple_core::{
-    Clock, ContentHash, Epoch, FingerprintDigest, Hour, KeyStem, NodeName, ShardKey, SourcePath,
-    Timestamp, Volumes, object,
+    Clock, ContentHash, Epoch, FingerprintDigest, Hour, KeyStem, NodeName, ShardKey, ShortHash,
+    SourcePath, Timestamp, Volumes, object,
 };
 use ultrasimple_keeper::UpdateError;
 use ultrasimple_sqlite::{CaptureOptions, Capturer};
@@ -309,7 +309,7 @@ impl Offered {
     }
 
     /// What its owner knows of its newest backup. As `captured`, it is not sent when it is unchanged.
-    pub fn last_content(&self) -> Option<ContentHash> {
+    pub fn last_content(&self) -> Option<ShortHash> {
         self.0.clone().known().sure().map(|last| last.content)
     }
 

@@ -362,7 +362,7 @@ fn departures(catalog: &Catalog, gone: &HashMap<Identity, Timestamp>) -> Vec<Edi
                 stored: Vec::new(),
                 fingerprint: record
                     .fingerprint
-                    .zip(record.newest.as_ref().map(|newest| newest.blake3)),
+                    .zip(record.newest.as_ref().map(|newest| newest.blake3.short())),
                 failed_check: record.failed_check.clone(),
                 gone_since: Some(since),
             })

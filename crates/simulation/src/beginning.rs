@@ -150,7 +150,7 @@ impl Making {
                     stem: database.stem.clone(),
                     path: database.path.clone(),
                     stored: stored.clone(),
-                    fingerprint: Some((state.digest, state.content)),
+                    fingerprint: Some((state.digest, state.content.short())),
                     failed_check: None,
                     gone_since: None,
                 }));

@@ -92,7 +92,7 @@ fn with_missing(id: DirectoryId, mut entries: Vec<NewEntry>, table: &Table) -> V
     let missing = directory.entries().iter().filter(|entry| !listed.contains(&entry.id));
     entries.extend(missing.map(|entry| NewEntry {
         name: directory.name_of(entry).into(),
-        beside: entry.beside,
+        beside: entry.beside(),
         digest: entry.digest,
         id: Some(entry.id),
         changed: false,

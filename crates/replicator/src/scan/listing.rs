@@ -11,7 +11,9 @@ use ultrasimple_core::pattern::Reach;
 use ultrasimple_core::{FingerprintDigest, SourcePath};
 use ultrasimple_sqlite::stat::{FileKind, Follow, Freshness, stat_at};
 
-use super::table::{Beside, Directory, DirectoryId, Entry, Listed, NewEntry, Table};
+use super::table::{
+    Beside, Directory, DirectoryId, Entry, Listed, MAX_NAMES_BYTES, NewEntry, Table,
+};
 use super::walk::{Findings, NewDirectory, Opened, Relisted, Walk, bare, look, problem};
 
 const DIRENT_BUFFER: usize = 64 * 1_024;
@@ -112,6 +114,10 @@ pub(super) fn list(
     all.extend(names.links.iter().map(|name| (name, true)));
     all.sort_unstable();
     all.dedup_by(|a, b| a.0 == b.0);
+    if all.iter().map(|(name, _)| name.len()).sum::<usize>() > MAX_NAMES_BYTES {
+        let reason = "more databases than one directory may have: spread them over several";
+        return Err(io::Error::other(reason));
+    }
     let mut buffer = Vec::with_capacity(256);
     for (name, link) in all {
         let beside = Beside {

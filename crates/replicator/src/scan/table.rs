@@ -1,10 +1,11 @@
 //! The table of all known directories and databases: what the last scan saw.
 //!
-//! Compact, for 100,000 databases and more: a database is 60 bytes and its name, kept in its directory's
+//! Compact, for 100,000 databases and more: a database is 52 bytes and its name, kept in its directory's
 //! arrays, sorted by name; there is no allocation per database. Written only by [`super::apply`],
 //! between scans; read by the walk and by uploads that look up a path.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU32;
 
 use ultrasimple_core::pattern::Reach;
 use ultrasimple_core::{FingerprintDigest, Place, SourcePath};
@@ -19,9 +20,20 @@ pub(crate) struct DatabaseId {
     generation: u32,
 }
 
-/// A known directory.
+/// A known directory: its index and one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct DirectoryId(u32);
+pub(crate) struct DirectoryId(NonZeroU32);
+
+impl DirectoryId {
+    fn at(index: usize) -> Self {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        Self(NonZeroU32::MIN.saturating_add(index))
+    }
+
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// What is beside a database, as its directory's listing told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,11 +48,43 @@ pub(crate) struct Beside {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry {
     pub(crate) id: DatabaseId,
-    /// Where its NUL-terminated name begins in [`Directory::names`].
-    name: u32,
-    pub(crate) beside: Beside,
+    name: NameAndBeside,
     pub(crate) digest: FingerprintDigest,
     pub(crate) naming: Naming,
+}
+
+impl Entry {
+    pub(crate) fn beside(&self) -> Beside {
+        self.name.beside()
+    }
+}
+
+/// All names of a directory with their NULs: tens of millions of databases.
+pub(crate) const MAX_NAMES_BYTES: usize = (u32::MAX >> 3) as usize;
+
+/// Where a NUL-terminated name begins in [`Directory::names`], in the lower 29 bits, and what is beside its database, in
+/// the upper three.
+#[derive(Debug, Clone, Copy)]
+struct NameAndBeside(u32);
+
+impl NameAndBeside {
+    const NAME: u32 = u32::MAX >> 3;
+
+    /// Of a name that begins below [`MAX_NAMES_BYTES`].
+    fn new(name: usize, beside: Beside) -> Self {
+        let name = u32::try_from(name).unwrap_or(Self::NAME).min(Self::NAME);
+        let Beside { wal, journal, link } = beside;
+        Self(name | u32::from(wal) << 29 | u32::from(journal) << 30 | u32::from(link) << 31)
+    }
+
+    fn name(self) -> usize {
+        (self.0 & Self::NAME) as usize
+    }
+
+    fn beside(self) -> Beside {
+        let is_set = |bit: u32| self.0 >> bit & 1 == 1;
+        Beside { wal: is_set(29), journal: is_set(30), link: is_set(31) }
+    }
 }
 
 /// Which state of a directory was listed.
@@ -84,7 +128,7 @@ impl Directory {
 
     /// The name of one of this directory's entries, with its NUL.
     pub(crate) fn name_of(&self, entry: &Entry) -> &[u8] {
-        let rest = self.names.get(entry.name as usize..).unwrap_or_default();
+        let rest = self.names.get(entry.name.name()..).unwrap_or_default();
         let end = rest.iter().position(|&b| b == 0).map_or(rest.len(), |nul| nul + 1);
         rest.get(..end).unwrap_or_default()
     }
@@ -147,7 +191,7 @@ impl Table {
     }
 
     /// The directory `/`.
-    pub(crate) const ROOT: DirectoryId = DirectoryId(0);
+    pub(crate) const ROOT: DirectoryId = DirectoryId(NonZeroU32::MIN);
 
     /// How many databases are known.
     pub(crate) fn len(&self) -> usize {
@@ -155,11 +199,11 @@ impl Table {
     }
 
     pub(crate) fn directory(&self, id: DirectoryId) -> Option<&Directory> {
-        self.directories.get(id.0 as usize)?.as_ref()
+        self.directories.get(id.index())?.as_ref()
     }
 
     fn directory_mut(&mut self, id: DirectoryId) -> Option<&mut Directory> {
-        self.directories.get_mut(id.0 as usize)?.as_mut()
+        self.directories.get_mut(id.index())?.as_mut()
     }
 
     /// All databases, in no order.
@@ -177,7 +221,7 @@ impl Table {
         let entry = directory.entries.get(index as usize)?;
         let name = directory.name_of(entry);
         path.extend_from_slice(name.strip_suffix(b"\0").unwrap_or(name));
-        Some((SourcePath::from_bytes(&path), entry.beside.link))
+        Some((SourcePath::from_bytes(&path), entry.beside().link))
     }
 
     /// The path of a database. `None` when it is gone.
@@ -200,7 +244,7 @@ impl Table {
     ) -> Option<usize> {
         let end = from.saturating_add(count).min(self.directories.len());
         for index in from..end {
-            let id = DirectoryId(u32::try_from(index).unwrap_or(u32::MAX));
+            let id = DirectoryId::at(index);
             let Some(directory) = self.directory(id).filter(|it| !it.entries.is_empty()) else {
                 continue;
             };
@@ -312,9 +356,9 @@ impl Table {
         };
         let id = self.free_directories.pop().unwrap_or_else(|| {
             self.directories.push(None);
-            DirectoryId(u32::try_from(self.directories.len() - 1).unwrap_or(u32::MAX))
+            DirectoryId::at(self.directories.len() - 1)
         });
-        if let Some(slot) = self.directories.get_mut(id.0 as usize) {
+        if let Some(slot) = self.directories.get_mut(id.index()) {
             *slot = Some(directory);
         }
         if let Some(parent) = parent.and_then(|parent| self.directory_mut(parent)) {
@@ -375,15 +419,9 @@ impl Table {
             if let Some(slot) = self.databases.get_mut(database.index as usize) {
                 slot.place = Some((id, index));
             }
-            let name = u32::try_from(names.len()).unwrap_or(u32::MAX);
+            let name = NameAndBeside::new(names.len(), new.beside);
             names.extend_from_slice(&new.name);
-            placed.push(Entry {
-                id: database,
-                name,
-                beside: new.beside,
-                digest: new.digest,
-                naming: new.naming,
-            });
+            placed.push(Entry { id: database, name, digest: new.digest, naming: new.naming });
             if new.id.is_none() {
                 appeared.push((database, new.digest));
             }
@@ -421,7 +459,7 @@ impl Table {
             self.forget(gone.id);
         }
         for id in below {
-            if self.directories.get_mut(id.0 as usize).and_then(Option::take).is_some() {
+            if self.directories.get_mut(id.index()).and_then(Option::take).is_some() {
                 self.free_directories.push(id);
             }
         }
@@ -487,7 +525,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_and_what_is_beside_it_do_not_disturb_each_other() {
+        for name in [0, 1, 77_777, MAX_NAMES_BYTES] {
+            for bits in 0..8 {
+                let beside =
+                    Beside { wal: bits & 1 > 0, journal: bits & 2 > 0, link: bits & 4 > 0 };
+                let both = NameAndBeside::new(name, beside);
+                assert_eq!((both.name(), both.beside()), (name, beside));
+            }
+        }
+    }
+
+    #[test]
     fn a_database_is_small() {
-        assert!(size_of::<Entry>() + size_of::<Slot>() <= 60);
+        assert!(size_of::<Entry>() + size_of::<Slot>() <= 52);
     }
 }

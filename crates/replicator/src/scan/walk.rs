@@ -323,7 +323,7 @@ impl Walk<'_> {
                 [&directory[..], bare(name)].concat()
             };
             // What cannot be looked at (or is just vanishing) is a change: the capture will say why.
-            let digest = look(fd, name, entry.beside, freshness, &path, &mut wal)
+            let digest = look(fd, name, entry.beside(), freshness, &path, &mut wal)
                 .ok()
                 .flatten()
                 .unwrap_or(FingerprintDigest::NONE);

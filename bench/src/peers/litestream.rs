@@ -1,0 +1,119 @@
+//! Litestream: one process that watches all databases of a folder.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use ultrasimple_testkit::http;
+use ultrasimple_testkit::process::{ServerProcess, free_ports};
+use ultrasimple_testkit::seaweed::{ADMIN, SeaweedFs};
+
+use crate::databases::{Databases, Kind, Shape};
+use crate::machine;
+use crate::peers;
+
+const STEP_WITHIN: Duration = Duration::from_mins(20);
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// After everything was stored it compacts for a while: that is not rest.
+const SETTLES_WITHIN: Duration = Duration::from_secs(45);
+
+/// One that runs; dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Litestream {
+    process: ServerProcess,
+    port: u16,
+}
+
+impl Litestream {
+    /// Starts it over all databases below a folder, which it writes to: so they are its own.
+    pub(crate) fn start(
+        folder: &Path,
+        store: &SeaweedFs,
+        data: &Path,
+        bucket: &str,
+    ) -> Result<Self> {
+        let [port] = free_ports();
+        let config = configuration(store, data, bucket, port);
+        let path = folder.join("litestream.yml");
+        std::fs::write(&path, config)?;
+        let mut command = Command::new(peers::program("litestream")?);
+        command.arg("replicate").arg("-config").arg(&path);
+        let process = ServerProcess::spawn(command, &folder.join("litestream.log"))?;
+        Ok(Self { process, port })
+    }
+
+    /// Waits until each of so many databases has a first object in the bucket.
+    pub(crate) fn stored(&mut self, databases: u32) -> Result<()> {
+        let start = Instant::now();
+        while self.puts() < f64::from(databases) {
+            if let Some(status) = self.process.ended()? {
+                bail!("litestream ended ({status}):\n{}", self.process.log_tail());
+            }
+            if start.elapsed() > STEP_WITHIN {
+                bail!("litestream did not store all: {} requests", self.puts());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+
+    /// The objects that it has sent. It first sends one for each database.
+    fn puts(&self) -> f64 {
+        let answer = http::request(self.port, "GET", "/metrics", "", ANSWER_WITHIN);
+        let Ok(answer) = answer else { return 0.0 };
+        let is_put = |line: &&str| {
+            line.starts_with("litestream_replica_operation_total") && line.contains("\"PUT\"")
+        };
+        let values = answer.body.lines().filter(is_put);
+        values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    pub(crate) fn process(&self) -> &ServerProcess {
+        &self.process
+    }
+
+    /// The processor's time that it takes in so long over so many databases, of which none changes.
+    pub(crate) fn at_rest(
+        folder: &Path,
+        store: &SeaweedFs,
+        databases: u32,
+        watch: Duration,
+    ) -> Result<Duration> {
+        let kind = Kind { count: databases, shape: Shape::Thousands, bytes: 16_384 };
+        let data = Databases::create(&folder.join("litestream"), kind)?;
+        store.create_bucket_named("litestream")?;
+        let mut litestream = Self::start(folder, store, &data.root, "litestream")?;
+        litestream.stored(databases)?;
+        std::thread::sleep(SETTLES_WITHIN);
+        let process = litestream.process.id();
+        let before = machine::processor_time(process)?;
+        std::thread::sleep(watch);
+        Ok(machine::processor_time(process)?.saturating_sub(before))
+    }
+}
+
+fn configuration(store: &SeaweedFs, data: &Path, bucket: &str, port: u16) -> String {
+    format!(
+        "addr: \"127.0.0.1:{port}\"
+access-key-id: {}
+secret-access-key: {}
+dbs:
+  - dir: {}
+    pattern: \"*.db\"
+    recursive: true
+    replica:
+      type: s3
+      bucket: {bucket}
+      path: databases
+      endpoint: {}
+      region: us-east-1
+      force-path-style: true
+",
+        ADMIN.access_key,
+        ADMIN.secret_key,
+        data.display(),
+        store.endpoint()
+    )
+}

@@ -1,0 +1,196 @@
+//! The page as text.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::Record;
+use crate::figures::{Figure, Goal, short};
+
+/// What a bench is about.
+#[derive(Debug)]
+pub(super) struct About {
+    pub(super) bench: &'static str,
+    title: &'static str,
+    /// What is measured, and how.
+    how: &'static str,
+}
+
+/// In the order of the page.
+pub(super) const BENCHES: &[About] = &[
+    About {
+        bench: "rest",
+        title: "At rest",
+        how: "Databases of 16 KiB of which none changes. *Reference loop*: one glob and one `stat` per match into a map, \
+              in Go, with nothing but its standard library. *Bare calls*: the `statx` calls that cannot be done without \
+              (one per database, relative to an open directory, and one per directory), on as many threads as the \
+              daemon has. The three take turns in one run, the daemon paused meanwhile; medians. A cycle of the daemon \
+              is from its beginning to its report. *Litestream* watches its databases in a run of its own.",
+    },
+    About {
+        bench: "memory",
+        title: "Memory",
+        how: "Resident memory of the daemon at rest with half of the databases and with all of them, on one machine, in \
+              one run; the difference divided by the number of databases between the two. Paths, fingerprints and what is \
+              known of the backups are in it.",
+    },
+    About {
+        bench: "fleet",
+        title: "A fleet",
+        how: "Real daemons, etcd and the S3 server on one machine, whose cores they share: times are those of a bad day.",
+    },
+    About {
+        bench: "etcd",
+        title: "etcd",
+        how: "The real driver, many times in one process, each with connections of its own, and one etcd. Shards have no \
+              databases: what is measured is etcd and the driver.",
+    },
+    About {
+        bench: "placement",
+        title: "Placement",
+        how: "Who should own what, computed on one core. A node does so once after each change of the membership.",
+    },
+];
+
+/// A bench and what it found.
+#[derive(Debug)]
+pub(super) struct Section {
+    pub(super) about: &'static About,
+    pub(super) record: Record,
+    pub(super) remarks: String,
+}
+
+impl Section {
+    /// The file name of a chart.
+    pub(super) fn chart(&self, number: usize) -> String {
+        format!("{}-{}.svg", self.about.bench, number + 1)
+    }
+}
+
+const HEAD: &str = "\
+# Performance
+
+<!-- Written by `cargo xtask bench`: change docs/performance/*.md or the bench instead. -->
+
+Every figure here comes from `cargo xtask bench NAME`, which measures both sides of a comparison in one run on one machine.
+Seconds are that machine's, ratios travel better. Run it on yours: the command is given with each table.
+
+";
+
+/// The whole page.
+pub(super) fn text(sections: &[Section]) -> String {
+    let mut page = HEAD.to_owned();
+    let goals: Vec<_> = sections
+        .iter()
+        .flat_map(|section| section.record.figures.goals.iter().map(move |goal| (section, goal)))
+        .collect();
+    if !goals.is_empty() {
+        page.push_str("## Goals\n\n| what | goal | measured | |\n| --- | --- | --- | --- |\n");
+        for (section, goal) in goals {
+            row(&mut page, section, goal);
+        }
+        page.push('\n');
+    }
+    for section in sections {
+        write_section(&mut page, section);
+    }
+    page
+}
+
+fn row(page: &mut String, section: &Section, goal: &Goal) {
+    let reached = if goal.is_reached() { "reached" } else { "**not reached**" };
+    let anchor = section.about.title.to_lowercase().replace(' ', "-");
+    let measured = measure(goal.value, &goal.unit);
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        page,
+        "| {} | {} | {measured} | [{reached}](#{anchor}) |",
+        goal.name,
+        goal.wanted()
+    );
+}
+
+fn write_section(page: &mut String, section: &Section) {
+    let Section { about, record, remarks } = section;
+    let _ = write!(page, "## {}\n\n{}\n\n", about.title, about.how);
+    let _ = write!(
+        page,
+        "`cargo xtask bench {}`, {}, of {}.\n\n",
+        record.order,
+        machine(&record.machine),
+        record.source
+    );
+    for (number, chart) in record.figures.charts.iter().enumerate() {
+        let _ = write!(
+            page,
+            "**{}**\n\n![{}](performance/{})\n\n",
+            chart.title,
+            chart.title,
+            section.chart(number)
+        );
+    }
+    if !record.figures.figures.is_empty() {
+        page.push_str("| | |\n| --- | ---: |\n");
+        for Figure { name, value, unit } in &record.figures.figures {
+            let indent = if name.starts_with(' ') { "&emsp;" } else { "" };
+            let _ = writeln!(page, "| {indent}{} | {} |", name.trim(), measure(*value, unit));
+        }
+        page.push('\n');
+    }
+    if !remarks.is_empty() {
+        let _ = write!(page, "{}\n\n", remarks.trim());
+    }
+}
+
+fn measure(value: f64, unit: &str) -> String {
+    format!("{} {unit}", short(value)).trim_end().to_owned()
+}
+
+fn machine(facts: &Value) -> String {
+    let text = |name: &str| facts.get(name).map(|fact| fact.to_string().replace('"', ""));
+    let text = |name| text(name).unwrap_or_default();
+    format!(
+        "{} cores of {}, {}, Linux {}, load before {}",
+        text("cores"),
+        text("processor"),
+        text("memory"),
+        text("kernel"),
+        text("load")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::figures::{Bound, Figures};
+
+    #[test]
+    fn a_section_has_its_goals_figures_charts_and_remarks() {
+        let mut figures = Figures::default();
+        figures.add("a start", 1.5, "s");
+        figures.goal("faster than the loop", 6.0, "×", Bound::AtLeast(5.0));
+        figures.goal("small", 200.0, "B", Bound::AtMost(128.0));
+        figures.compare("a cycle", "ms", [("ultrasimple", 60.0), ("reference loop", 400.0)]);
+        let record = Record {
+            bench: "rest".to_owned(),
+            order: "rest --databases 7".to_owned(),
+            source: "abc".to_owned(),
+            machine: json!({ "cores": 2, "processor": "X", "memory": "1 kB", "kernel": "6", "load": "0.1" }),
+            figures,
+        };
+        let about = BENCHES.first().unwrap();
+        let text = text(&[Section { about, record, remarks: "Because.\n".to_owned() }]);
+        for part in [
+            "| faster than the loop | ≥ 5 × | 6.00 × | [reached](#at-rest) |",
+            "| small | ≤ 128 B | 200 B | [**not reached**](#at-rest) |",
+            "`cargo xtask bench rest --databases 7`, 2 cores of X, 1 kB, Linux 6, load before 0.1, of abc.",
+            "![a cycle](performance/rest-1.svg)",
+            "| a start | 1.50 s |",
+            "Because.",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+    }
+}
