@@ -6,12 +6,12 @@
 //! grow: a hash table of as many takes twice as much. What is new or gone is kept beside it for a while.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::time::Duration;
 
 use ultrasimple_core::{FingerprintDigest, Hour, ShortHash};
 use ultrasimple_store::ETag;
 
-use crate::scan::DatabaseId;
 use crate::shard::LastBackup;
 
 /// What is known to be in the bucket of one database.
@@ -31,22 +31,22 @@ impl Held {
     }
 }
 
-/// See the module.
-#[derive(Debug, Default)]
-pub(crate) struct Holdings {
+/// See the module. `K`: what databases are known by.
+#[derive(Debug)]
+pub(crate) struct Holdings<K> {
     /// Sorted by id.
-    entries: Vec<Entry>,
+    entries: Vec<Entry<K>>,
     /// Not among those yet.
-    new: HashMap<DatabaseId, Entry>,
+    new: HashMap<K, Entry<K>>,
     /// Still among those.
-    removed: HashSet<DatabaseId>,
-    odd: HashMap<DatabaseId, Odd>,
+    removed: HashSet<K>,
+    odd: HashMap<K, Odd>,
     damaged: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    id: DatabaseId,
+struct Entry<K> {
+    id: K,
     digest: FingerprintDigest,
     content: ShortHash,
     hour: Hour,
@@ -65,9 +65,16 @@ struct Odd {
 /// So many may always be apart.
 const FEW: usize = 64;
 
-impl Holdings {
+impl<K> Default for Holdings<K> {
+    fn default() -> Self {
+        let (new, removed, odd) = (HashMap::new(), HashSet::new(), HashMap::new());
+        Self { entries: Vec::new(), new, removed, odd, damaged: 0 }
+    }
+}
+
+impl<K: Copy + Ord + Hash> Holdings<K> {
     /// What the bucket holds of a database.
-    pub(crate) fn get(&self, id: DatabaseId) -> Option<Held> {
+    pub(crate) fn get(&self, id: K) -> Option<Held> {
         let entry = self.entry(id)?;
         let odd = self.odd.get(&id);
         let etag = odd.and_then(|odd| odd.etag.clone()).unwrap_or_else(|| md5_tag(entry.md5));
@@ -82,23 +89,32 @@ impl Holdings {
     }
 
     /// The fingerprint of what the bucket holds.
-    pub(crate) fn digest(&self, id: DatabaseId) -> Option<FingerprintDigest> {
+    pub(crate) fn digest(&self, id: K) -> Option<FingerprintDigest> {
         Some(self.entry(id)?.digest)
     }
 
-    fn entry(&self, id: DatabaseId) -> Option<&Entry> {
+    /// Whether anything is held of a database.
+    pub(crate) fn has(&self, id: K) -> bool {
+        self.entry(id).is_some()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn entry(&self, id: K) -> Option<&Entry<K>> {
         match self.find(id) {
             Ok(index) => self.entries.get(index).filter(|_| !self.removed.contains(&id)),
             Err(_) => self.new.get(&id),
         }
     }
 
-    fn find(&self, id: DatabaseId) -> Result<usize, usize> {
+    fn find(&self, id: K) -> Result<usize, usize> {
         self.entries.binary_search_by_key(&id, |entry| entry.id)
     }
 
     /// Why the newest backup of a database is marked, if it is.
-    pub(crate) fn damage(&self, id: DatabaseId) -> Option<&str> {
+    pub(crate) fn damage(&self, id: K) -> Option<&str> {
         self.odd.get(&id)?.damage.as_deref()
     }
 
@@ -108,14 +124,14 @@ impl Holdings {
     }
 
     /// Those whose newest backup is marked.
-    pub(crate) fn damaged_ids(&self) -> impl Iterator<Item = DatabaseId> + '_ {
+    pub(crate) fn damaged_ids(&self) -> impl Iterator<Item = K> + '_ {
         let odd = if self.damaged > 0 { Some(&self.odd) } else { None };
         let damaged = odd.into_iter().flatten().filter(|(_, odd)| odd.damage.is_some());
         damaged.map(|(&id, _)| id)
     }
 
     /// The databases of which something is held.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = DatabaseId> + '_ {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = K> + '_ {
         let old = self.entries.iter().map(|entry| entry.id).filter(|id| !self.removed.contains(id));
         old.chain(self.new.keys().copied())
     }
@@ -125,7 +141,7 @@ impl Holdings {
         self.entries.len() - self.removed.len() + self.new.len()
     }
 
-    pub(crate) fn insert(&mut self, id: DatabaseId, held: Held) {
+    pub(crate) fn insert(&mut self, id: K, held: Held) {
         let LastBackup { content, hour, etag, damage, stored_at } = held.backup;
         let md5 = parse_md5_tag(&etag);
         let stored_at = u32::try_from(stored_at.as_secs()).unwrap_or(u32::MAX);
@@ -149,7 +165,7 @@ impl Holdings {
         self.merge_if_worthwhile();
     }
 
-    pub(crate) fn remove(&mut self, id: DatabaseId) {
+    pub(crate) fn remove(&mut self, id: K) {
         if self.find(id).is_ok() {
             self.removed.insert(id);
         } else {
@@ -159,7 +175,7 @@ impl Holdings {
         self.merge_if_worthwhile();
     }
 
-    fn forget_odd(&mut self, id: DatabaseId) {
+    fn forget_odd(&mut self, id: K) {
         if let Some(odd) = self.odd.remove(&id) {
             self.damaged -= u64::from(odd.damage.is_some());
         }
@@ -214,7 +230,7 @@ mod tests {
     use ultrasimple_core::ContentHash;
 
     use super::*;
-    use crate::scan::test_id;
+    use crate::scan::{DatabaseId, Identity, test_id};
 
     fn held(etag: &str, damage: Option<&str>) -> Held {
         let digest = FingerprintDigest::NONE;
@@ -230,7 +246,8 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Entry>() <= 64);
+        assert!(size_of::<Entry<DatabaseId>>() <= 64);
+        assert!(size_of::<Entry<Identity>>() <= 64);
     }
 
     #[test]

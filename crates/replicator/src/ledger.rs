@@ -118,8 +118,8 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use ultrasimple_core::ETag;
     use ultrasimple_core::catalog::Newest;
+    use ultrasimple_core::{ContentHash, ETag};
 
     use super::*;
     use crate::scan::test_id;

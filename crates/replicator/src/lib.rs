@@ -9,6 +9,7 @@
 //! (who supervises whom), `tree.rs` (the cycle) and `steward.rs` (shards come and go); decisions without I/O are in `shard.rs`,
 //! `dispatch.rs`, `flow.rs`, `budget.rs`, `conflict.rs` and `bill.rs`; the way of one backup is in `backup.rs`.
 
+mod absent;
 mod agenda;
 mod backup;
 mod bill;

@@ -517,7 +517,9 @@ impl Replicator {
         self.counters.reported(self.clock.now(), report.clone());
         span.enter(|| tell(&report));
         drop(span);
-        if report.pending == 0 && report.stored + report.unchanged >= heap::WORTHWHILE {
+        // A start over known databases sends nothing, and yet reads all catalogs.
+        let was_much = report.changed.max(report.stored + report.unchanged) >= heap::WORTHWHILE;
+        if report.pending == 0 && was_much {
             // Whether it is done yet does not matter to anybody.
             drop(tokio::task::spawn_blocking(heap::release));
         }

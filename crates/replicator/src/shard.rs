@@ -21,6 +21,7 @@ use ultrasimple_core::catalog::{Change, StoredBackup};
 use ultrasimple_core::{FingerprintDigest, Hour, KeyStem, ShortHash, SourcePath, Timestamp};
 use ultrasimple_store::ETag;
 
+use crate::absent::{Absentees, Fate};
 use crate::held::{Held, Holdings};
 use crate::keeping::Kept;
 use crate::ledger::Ledger;
@@ -183,17 +184,6 @@ pub(crate) enum Lost {
     Replaced(Hour),
 }
 
-/// What is known of a database that no scan shows (yet, or any more).
-#[derive(Debug, Clone)]
-struct Absent {
-    held: Held,
-    gone_since: Option<Timestamp>,
-    /// Whether the catalog says that it is gone.
-    is_told: bool,
-    /// See [`Offer::doubted`].
-    doubted: Option<Hour>,
-}
-
 /// What a catalog says of a database.
 #[derive(Debug, Clone)]
 pub(crate) struct Recalled {
@@ -207,11 +197,11 @@ pub(crate) struct Recalled {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
-    held: Holdings,
+    held: Holdings<DatabaseId>,
     active: HashMap<DatabaseId, Active>,
     /// Held, but to be looked at again in the next cycle.
     unsettled: HashSet<DatabaseId>,
-    absent: HashMap<Identity, Absent>,
+    absent: Absentees,
     /// Since which hour the bucket may have more than the catalog said.
     unsure_since: Option<Hour>,
     /// Whether a scan has been taken in.
@@ -227,7 +217,7 @@ impl Shard {
         self.unsure_since = unsure_since;
         for Recalled { identity, held, gone_since, doubted } in recalled {
             let is_told = gone_since.is_some();
-            self.absent.insert(identity, Absent { held, gone_since, is_told, doubted });
+            self.absent.insert(identity, held, Fate { gone_since, is_told, doubted });
         }
     }
 
@@ -245,8 +235,8 @@ impl Shard {
             self.ledger.gone(id, path, fingerprint);
             self.held.remove(id);
             if let Some(held) = held {
-                let absent = Absent { held, gone_since: Some(time), is_told: false, doubted };
-                self.absent.insert(identity, absent);
+                let fate = Fate { gone_since: Some(time), is_told: false, doubted };
+                self.absent.insert(identity, held, fate);
             }
         }
         for Changed { id, identity, digest } in news.changed {
@@ -272,19 +262,15 @@ impl Shard {
 
     /// A database that a scan shows may be one that was known before. Whether it is, and [`Offer::doubted`].
     fn reappears(&mut self, id: DatabaseId, identity: Identity) -> (bool, Option<Hour>) {
-        let Some(absent) = self.absent.remove(&identity) else { return (false, None) };
-        if self.absent.is_empty() {
-            // After the first scan nearly none is left, for good.
-            self.absent.shrink_to_fit();
-        }
-        if absent.gone_since.is_some() {
+        let Some((held, fate)) = self.absent.remove(identity) else { return (false, None) };
+        if fate.gone_since.is_some() {
             self.ledger.note(id);
         }
-        self.held.insert(id, absent.held);
+        self.held.insert(id, held);
         if self.absent.is_empty() {
             self.held.merge();
         }
-        (true, absent.doubted)
+        (true, fate.doubted)
     }
 
     /// Whether the bucket has all that a database with this fingerprint holds.
@@ -389,8 +375,7 @@ impl Shard {
         let is_doubted =
             |active: &Active| active.unsure_since.is_some() || active.doubted.is_some();
         let is_certain = self.unsure_since.is_none() || was_looked_at;
-        let is_at_rest = self.absent.values().all(|absent| absent.doubted.is_none());
-        is_certain && is_at_rest && !self.active.values().any(is_doubted)
+        is_certain && !self.absent.is_any_doubted() && !self.active.values().any(is_doubted)
     }
 
     /// How many are offered and not yet settled.
@@ -400,7 +385,6 @@ impl Shard {
 
     /// The shard at a glance.
     pub(crate) fn glance(&self, now: Duration) -> Glance {
-        let unseen = self.absent.values().filter(|absent| !absent.is_told);
         let (mut failing, mut waiting) = (0, 0);
         let (mut failing_exposure, mut waiting_exposure) = (Duration::ZERO, Duration::ZERO);
         let mut unserved = Duration::ZERO;
@@ -429,7 +413,7 @@ impl Shard {
             failing_exposure,
             unserved,
             catalog_age: Duration::ZERO,
-            unseen: if self.has_observed { unseen.count() as u64 } else { 0 },
+            unseen: if self.has_observed { self.absent.untold_count() as u64 } else { 0 },
             kept: Kept::default(),
         }
     }
@@ -479,11 +463,10 @@ impl Shard {
     /// Databases that are gone, and of which the catalog does not say so. Of those that no scan ever showed it is
     /// believed only where most were seen: else a file system may not be mounted yet.
     pub(crate) fn untold_absences(&self, now: Timestamp) -> HashMap<Identity, Timestamp> {
-        let never_shown = self.absent.values().filter(|absent| absent.gone_since.is_none());
-        let most_are_seen = self.held.len() >= never_shown.count();
-        let untold = self.absent.iter().filter(|(_, absent)| !absent.is_told);
-        let believed = untold.filter(|(_, absent)| absent.gone_since.is_some() || most_are_seen);
-        believed.map(|(&id, absent)| (id, absent.gone_since.unwrap_or(now))).collect()
+        let most_are_seen = self.held.len() >= self.absent.never_shown_count();
+        let believed = |fate: &Fate| fate.gone_since.is_some() || most_are_seen;
+        let untold = self.absent.untold().filter(|(_, fate)| believed(fate));
+        untold.map(|(identity, fate)| (identity, fate.gone_since.unwrap_or(now))).collect()
     }
 
     /// The catalog was written, and says of these that they are gone.
@@ -491,9 +474,7 @@ impl Shard {
         self.ledger.written();
         self.new = 0;
         for (identity, since) in told {
-            if let Some(absent) = self.absent.get_mut(identity) {
-                (absent.gone_since, absent.is_told) = (Some(*since), true);
-            }
+            self.absent.told(*identity, *since);
         }
     }
 
@@ -504,8 +485,7 @@ impl Shard {
 
     /// How much there is to tell the catalog.
     pub(crate) fn untold(&self) -> Untold {
-        let went = |absent: &&Absent| !absent.is_told && absent.gone_since.is_some();
-        let gone = self.absent.values().filter(went).count();
+        let gone = self.absent.gone_untold_count();
         Untold { changes: self.ledger.len() + gone, new: self.new, known: self.held.len() as u64 }
     }
 

@@ -116,7 +116,7 @@ async fn a_lost_newest_is_not_taken_for_stored() {
             stored: Vec::new(),
             fingerprint: Some((
                 backup("t1", 3).fingerprint(),
-                ultrasimple_core::ContentHash::of(&backup("t1", 3).content),
+                ultrasimple_core::ContentHash::of(&backup("t1", 3).content).short(),
             )),
             failed_check: None,
             gone_since: None,

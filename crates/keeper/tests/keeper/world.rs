@@ -222,7 +222,7 @@ impl World {
             stem: backup.stem.clone(),
             path: backup.path.clone(),
             stored: vec![StoredBackup { bytes, etag, newest }],
-            fingerprint: Some((backup.fingerprint(), content)),
+            fingerprint: Some((backup.fingerprint(), content.short())),
             failed_check: None,
             gone_since: None,
         })

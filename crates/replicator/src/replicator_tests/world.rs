@@ -306,7 +306,10 @@ impl Session {
         // A round that is under way is no second one.
         self.node.tree().await.unwrap().keeper.idle().await;
         let report = self.cycle().await;
-        self.node.tree().await.unwrap().keeper.idle().await;
+        let tree = self.node.tree().await.unwrap();
+        tree.keeper.idle().await;
+        // Owners note when a round ended as they hear of it: before the clock goes on.
+        tree.glances().await.unwrap();
         report
     }
 

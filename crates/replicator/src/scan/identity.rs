@@ -18,7 +18,7 @@ pub(crate) struct Naming {
 }
 
 /// Eight bytes that need no alignment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NonZeroKey([std::num::NonZeroU8; 1], [u8; 7]);
 
 impl NonZeroKey {

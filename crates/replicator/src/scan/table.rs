@@ -314,17 +314,19 @@ impl Table {
         if new.is_empty() {
             return;
         }
-        let keys: HashSet<_> = new
-            .iter()
-            .filter_map(|&id| self.entry(id).and_then(|entry| entry.naming.key))
-            .collect();
-        let mut groups: HashMap<NonZeroKey, Vec<DatabaseId>> = HashMap::new();
-        for entry in self.directories.iter().flatten().flat_map(|d| &d.entries) {
-            if let Some(key) = entry.naming.key.filter(|key| keys.contains(key)) {
-                groups.entry(key).or_default().push(entry.id);
-            }
-        }
-        self.collisions.extend(groups.into_iter().filter(|(_, ids)| ids.len() > 1));
+        // In order: a hash table of all databases of a first scan would be its largest piece of memory.
+        let keys = new.iter().filter_map(|&id| self.entry(id).and_then(|entry| entry.naming.key));
+        let mut keys: Vec<_> = keys.collect();
+        keys.sort_unstable();
+        let keyed = self.entries().filter_map(|entry| Some((entry.naming.key?, entry.id)));
+        let mut keyed: Vec<_> = keyed.filter(|(key, _)| keys.binary_search(key).is_ok()).collect();
+        keyed.sort_unstable();
+        let sharing = keyed.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1);
+        let sharing = sharing.filter_map(|group| {
+            let (key, _) = group.first()?;
+            Some((*key, group.iter().map(|(_, id)| *id).collect()))
+        });
+        self.collisions.extend(sharing);
     }
 
     fn place(&self, id: DatabaseId) -> Option<(DirectoryId, u32)> {

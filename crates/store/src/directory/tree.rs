@@ -317,6 +317,8 @@ pub(super) fn object_info(stat: &Stat) -> Option<ObjectInfo> {
     let size = u64::try_from(stat.st_size).ok()?;
     let nanos = i32::try_from(stat.st_mtime_nsec).ok()?;
     let modified = Timestamp::new(stat.st_mtime, nanos).ok()?;
-    let tag = format!("\"{size:x}-{:x}-{nanos:x}\"", stat.st_mtime);
+    // 32 digits, as S3's tags have: who keeps many tags keeps these in 16 bytes.
+    let mtime_ns = stat.st_mtime.wrapping_mul(1_000_000_000).wrapping_add(nanos.into());
+    let tag = format!("\"{size:016x}{:016x}\"", mtime_ns.cast_unsigned());
     Some(ObjectInfo { etag: ETag(tag.into()), size, modified })
 }
