@@ -14,7 +14,10 @@ use crate::workspace::Workspace;
 const PROGRAMS: [&str; 3] = ["ultrasimple", "ultrasimple-ctl", "ultrasimple-bench"];
 
 /// Each bench, in the order of the page, and the programs of others that it needs.
-const BENCHES: [(&str, &[&str]); 5] = [
+const BENCHES: [(&str, &[&str]); 8] = [
+    ("first", &["litestream", "walrust", "rclone", "s5cmd"]),
+    ("steady", &[]),
+    ("large", &["rclone"]),
     ("rest", &["go", "litestream"]),
     ("memory", &[]),
     ("fleet", &[]),

@@ -19,6 +19,35 @@ pub(super) struct About {
 /// In the order of the page.
 pub(super) const BENCHES: &[About] = &[
     About {
+        bench: "first",
+        title: "First backup",
+        how: "Closed databases of 16 KiB, none of which has a backup, into an empty bucket of one S3 server on the same \
+              machine. *ultrasimple* is `ultrasimple -once` with its defaults, from its start to its end; it captures, \
+              checks and compresses. `rclone copy` and `s5cmd cp` copy the files as they are, which is a backup only \
+              where nobody writes; these programs take turns, medians. *Litestream* and *walrust* replicate from then \
+              on; their time is from their start until the last database has its first object, once, each on databases \
+              of its own. walrust takes its databases one after the other, so several processes share them (`--walrust`). \
+              All databases are looked for in the bucket afterwards. What is *stopped* took longer than it says.",
+    },
+    About {
+        bench: "steady",
+        title: "Changes",
+        how: "A row is added to each of some closed databases of 16 KiB between two scans, others each time. The \
+              processor's time is all that the daemon uses from one cycle's end to another's: scan, captures, checks, \
+              compression, requests, and the catalogs that it writes. A cycle is from the beginning of its scan until \
+              all that it found is stored; until the scan, a change waits for up to the interval.",
+    },
+    About {
+        bench: "large",
+        title: "A large database",
+        how: "One database in WAL mode, rows of 1 KiB of which one half is random and the other one repeats itself, and a \
+              writer that commits a row at a steady pace with `synchronous = normal`. `ultrasimple -once` with its \
+              defaults, `rclone copy` of the file with parts of the same size, once with as many parts at once and once \
+              with its default, and the writer alone take turns; medians. rclone is told not to mind the writes: what it \
+              copies is no state of the database, and without the WAL. The time of a commit counts from when it was due, \
+              or from its thread's waking where it slept until then. Memory is the most that was resident.",
+    },
+    About {
         bench: "rest",
         title: "At rest",
         how: "Databases of 16 KiB of which none changes. *Reference loop*: one glob and one `stat` per match into a map, \
