@@ -11,6 +11,8 @@
 //!       ├─ first       many databases that have no backup yet, and what others need for them
 //!       ├─ steady      many databases of which some change in each cycle
 //!       ├─ large       one large database with a live writer
+//!       ├─ restore     many databases got back, and what others need for them
+//!       ├─ writers     databases that are written to: what their applications notice
 //!       ├─ rest        many databases of which none changes
 //!       ├─ memory      what each further database takes
 //!       └─ report      nothing is measured: the page is written
@@ -35,7 +37,9 @@ mod peers;
 mod placement;
 mod report;
 mod rest;
+mod restore;
 mod steady;
+mod writers;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -79,6 +83,10 @@ enum Bench {
     Steady(steady::Order),
     /// One large database with a live writer: how fast it is stored, and whether the writer notices.
     Large(large::Order),
+    /// A restore of many databases, by ours and by others.
+    Restore(restore::Order),
+    /// Databases that are written to: how long commits take without a backup, with ours and with another.
+    Writers(writers::Order),
     /// Many databases of which none changes: a start, a cycle, the processor's time.
     Rest(rest::Order),
     /// What each further database takes.
@@ -111,6 +119,8 @@ fn run(args: &Args) -> Result<()> {
             Bench::First(order) => first::run(order, &programs, &folder),
             Bench::Steady(order) => steady::run(order, &programs, &folder),
             Bench::Large(order) => large::run(order, &programs, &folder),
+            Bench::Restore(order) => restore::run(order, &programs, &folder),
+            Bench::Writers(order) => writers::run(order, &programs, &folder),
             Bench::Rest(order) => rest::run(order, &programs, &folder),
             Bench::Memory(order) => memory::run(order, &programs, &folder),
             Bench::Report => Ok(Figures::default()),
@@ -144,6 +154,8 @@ impl Bench {
             Self::First(_) => "first",
             Self::Steady(_) => "steady",
             Self::Large(_) => "large",
+            Self::Restore(_) => "restore",
+            Self::Writers(_) => "writers",
             Self::Rest(_) => "rest",
             Self::Memory(_) => "memory",
             Self::Report => return None,

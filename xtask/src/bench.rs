@@ -14,10 +14,12 @@ use crate::workspace::Workspace;
 const PROGRAMS: [&str; 3] = ["ultrasimple", "ultrasimple-ctl", "ultrasimple-bench"];
 
 /// Each bench, in the order of the page, and the programs of others that it needs.
-const BENCHES: [(&str, &[&str]); 8] = [
+const BENCHES: [(&str, &[&str]); 10] = [
     ("first", &["litestream", "walrust", "rclone", "s5cmd"]),
     ("steady", &[]),
     ("large", &["rclone"]),
+    ("restore", &["rclone", "litestream"]),
+    ("writers", &["litestream"]),
     ("rest", &["go", "litestream"]),
     ("memory", &[]),
     ("fleet", &[]),
@@ -27,7 +29,7 @@ const BENCHES: [(&str, &[&str]); 8] = [
 
 /// Runs the one that is named, with arguments of its own, or else all.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
-    need_commands(&["etcd"])?;
+    need_commands(&["etcd", "lz4"])?;
     need_build_tools()?;
     let tools = Tools::open(workspace)?;
     let environment = Environment::new(&tools)?;

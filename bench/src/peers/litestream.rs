@@ -1,6 +1,7 @@
 //! Litestream: one process that watches all databases of a folder.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -79,6 +80,34 @@ impl Litestream {
         };
         let values = answer.body.lines().filter(is_put);
         values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// One `litestream restore` for each database, so many at once, to the same place below `to`.
+    pub(crate) fn restore(
+        folder: &Path,
+        store: &SeaweedFs,
+        databases: &Databases,
+        bucket: &str,
+        to: &Path,
+        at_once: usize,
+    ) -> Result<Command> {
+        let mut names = String::new();
+        for number in 0..databases.kind.count {
+            let path = databases.path(number);
+            let name = path.strip_prefix(&databases.root)?;
+            std::fs::create_dir_all(to.join(name.parent().unwrap_or(Path::new(""))))?;
+            names.push_str(&format!("{}\n", name.display()));
+        }
+        let list = folder.join("litestream-restore");
+        std::fs::write(&list, names)?;
+        let mut command = peers::of_aws(clean_command("xargs"));
+        command.arg("-a").arg(&list).args(["-P", &at_once.to_string(), "-I", "{}"]);
+        command.arg(peers::program("litestream")?).arg("restore").arg("-o").arg(to.join("{}"));
+        command.arg(format!(
+            "s3://{bucket}/databases/{{}}?endpoint={}&forcePathStyle=true&region=us-east-1",
+            store.endpoint()
+        ));
+        Ok(command)
     }
 
     /// The processor's time that it takes in so long over so many databases, of which none changes.

@@ -22,7 +22,8 @@ pub(super) const BENCHES: &[About] = &[
         bench: "first",
         title: "First backup",
         how: "Closed databases of 16 KiB, none of which has a backup, into an empty bucket of one S3 server on the same \
-              machine. *ultrasimple* is `ultrasimple -once` with its defaults, from its start to its end; it captures, \
+              machine. They hold the same words again and again, so compressed they are small; on loopback that hardly \
+              matters. *ultrasimple* is `ultrasimple -once` with its defaults, from its start to its end; it captures, \
               checks and compresses. `rclone copy` and `s5cmd cp` copy the files as they are, which is a backup only \
               where nobody writes; these programs take turns, medians. *Litestream* and *walrust* replicate from then \
               on; their time is from their start until the last database has its first object, once, each on databases \
@@ -46,6 +47,26 @@ pub(super) const BENCHES: &[About] = &[
               with its default, and the writer alone take turns; medians. rclone is told not to mind the writes: what it \
               copies is no state of the database, and without the WAL. The time of a commit counts from when it was due, \
               or from its thread's waking where it slept until then. Memory is the most that was resident.",
+    },
+    About {
+        bench: "restore",
+        title: "Restore",
+        how: "Databases of 16 KiB from a bucket to an empty folder on the disk that they came from. *ultrasimple-ctl* is \
+              `restore --all`, which checks each database with SQLite and flushes it to the disk; *no check* is the same \
+              with `--no-check`. What they restored is compared with the databases afterwards. *rclone copy, lz4* copies \
+              the same objects and then decompresses them, with one `lz4` for each core and 200 files each; it neither \
+              checks nor flushes, and leaves names with the hour in them. These take turns, medians. *Litestream* needs \
+              one `litestream restore` for each database, as many at once as there are cores; it restores some, and the \
+              time of all is reckoned from theirs in proportion.",
+    },
+    About {
+        bench: "writers",
+        title: "Writers",
+        how: "Databases in WAL mode, written to at a steady pace with `synchronous = normal`, one row a commit, each watched \
+              for the same time after all of them have been stored once. No backup, the daemon with its defaults and \
+              Litestream with its defaults take turns, forth and back, each with new databases and an empty bucket; \
+              medians of the turns. The time of a commit counts from when it was due, or from its thread's waking where \
+              it slept until then: a writer that falls behind is not forgiven. The S3 server shares the cores.",
     },
     About {
         bench: "rest",
