@@ -39,7 +39,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     let mut describe = Command::new("git");
     describe.args(["describe", "--always", "--dirty"]).current_dir(&workspace.root);
     let source = process::output(&mut describe)?;
-    let mut bench = |args: &[String]| -> Result<()> {
+    let bench = |args: &[String]| -> Result<()> {
         let mut bench = Command::new(workspace.binary("release", "ultrasimple-bench"));
         environment.apply(&mut bench);
         let needs = BENCHES.iter().find(|(name, _)| args.first().is_some_and(|arg| arg == name));
