@@ -62,7 +62,8 @@ impl Scene<'_> {
         let walrust = self.walrust()?;
         let databases = self.kind.count;
         let ours = ours.seconds;
-        let rclone = defaults.seconds.min(transfers.seconds);
+        let rclone =
+            if defaults.seconds < transfers.seconds { defaults } else { transfers };
         let all = [
             ("rclone copy", defaults),
             ("rclone copy, 100 transfers", transfers),
@@ -70,17 +71,17 @@ impl Scene<'_> {
             ("walrust", walrust),
             ("litestream", litestream),
         ];
-        let named = all.map(|(who, took)| (named(who, took), took.seconds));
-        let bars = named.iter().map(|(who, seconds)| (who.as_str(), *seconds));
+        let told = all.map(|(who, took)| (named(who, took), took.seconds));
+        let bars = told.iter().map(|(who, seconds)| (who.as_str(), *seconds));
         let title = format!("first backup of {databases} databases");
         figures.compare(&title, "s", [("ultrasimple", ours)].into_iter().chain(bars));
         for (who, theirs, least) in [
-            ("Litestream", litestream.seconds, 20.0),
-            ("walrust", walrust.seconds, 5.0),
+            ("Litestream", litestream, 20.0),
+            ("walrust", walrust, 5.0),
             ("the better rclone copy", rclone, 1.0),
         ] {
-            let name = format!("{title}: faster than {who}");
-            figures.goal(name, theirs / ours, "×", Bound::AtLeast(least));
+            let name = format!("{title}: faster than {}", named(who, theirs));
+            figures.goal(name, theirs.seconds / ours, "×", Bound::AtLeast(least));
         }
         Ok(())
     }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use rusqlite::Connection;
 
+use crate::figures::count;
+
 /// What is written, and how often.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
@@ -38,8 +40,8 @@ impl Load {
         let mut threads = Vec::new();
         for (number, paths) in (0_u32..).zip(databases.chunks(share)) {
             let connections: Vec<_> = paths.iter().map(|path| open(path)).collect::<Result<_>>()?;
-            let between = Duration::from_secs_f64(1.0 / pace.each / paths.len() as f64);
-            let first = Instant::now() + between * number / 8;
+            let between = Duration::from_secs_f64(1.0 / pace.each / count(paths.len()));
+            let first = Instant::now() + between * number / u32::try_from(pace.threads)?.max(1);
             let stop = Arc::clone(&stop);
             threads.push(std::thread::spawn(move || write(&connections, first, between, &stop)));
         }
@@ -128,7 +130,7 @@ mod tests {
         let connection = open(&path).unwrap();
         let rows = || connection.query_row("SELECT count(*) FROM written", [], |row| row.get(0));
         let start = Instant::now();
-        while rows().unwrap_or(0_i64) < 10 && start.elapsed() < Duration::from_secs(60) {
+        while rows().unwrap_or(0_i64) < 10 && start.elapsed() < Duration::from_mins(1) {
             std::thread::sleep(Duration::from_millis(5));
         }
         assert!(start.elapsed() >= Duration::from_millis(50), "{:?}", start.elapsed());

@@ -107,6 +107,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let machine = machine::facts();
+    machine::allow_open_files()?;
     println!("{machine}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let programs = args.programs.canonicalize().context("find the programs")?;

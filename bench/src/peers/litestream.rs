@@ -1,5 +1,6 @@
 //! Litestream: one process that watches all databases of a folder.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -96,7 +97,8 @@ impl Litestream {
             let path = databases.path(number);
             let name = path.strip_prefix(&databases.root)?;
             std::fs::create_dir_all(to.join(name.parent().unwrap_or(Path::new(""))))?;
-            names.push_str(&format!("{}\n", name.display()));
+            // Writing to a string cannot fail.
+            let _ = writeln!(names, "{}", name.display());
         }
         let list = folder.join("litestream-restore");
         std::fs::write(&list, names)?;

@@ -1,6 +1,7 @@
 //! walrust: it watches the databases that it is told. It takes them one after the other, and keeps some files of each
 //! open, so that several processes share many databases.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -92,7 +93,8 @@ fn command(
         store.endpoint()
     );
     for database in databases {
-        text.push_str(&format!("[[databases]]\npath = \"{}\"\n", database.display()));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "[[databases]]\npath = \"{}\"", database.display());
     }
     std::fs::write(&path, text)?;
     let mut command = peers::of_aws(clean_command(peers::program("walrust")?));
