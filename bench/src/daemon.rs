@@ -91,6 +91,14 @@ impl Place {
         command
     }
 
+    /// A command that backs all up and ends.
+    pub(crate) fn once(&self) -> Command {
+        let [http] = free_ports();
+        let mut command = self.command();
+        command.args(["-http", &format!("127.0.0.1:{http}"), "-once"]);
+        command
+    }
+
     /// Starts a node, and waits until it answers.
     pub(crate) fn start(&self, number: usize) -> Result<Daemon> {
         let mut daemon = self.spawn(number)?;

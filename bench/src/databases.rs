@@ -48,8 +48,7 @@ impl Shape {
             Self::Deep => {
                 let leaf = number / 100;
                 let digit = |place: u32| leaf / 10_u32.pow(place) % 10;
-                let [a, b, c, d, e, f] = [5, 4, 3, 2, 1, 0].map(digit);
-                format!("{a}/{b}/{c}/{d}/{e}/{f}")
+                [5, 4, 3, 2, 1, 0].map(|place| digit(place).to_string()).join("/")
             }
         }
     }
@@ -155,7 +154,7 @@ impl Template {
 
     fn image(&self, number: u32) -> Vec<u8> {
         let mut image = self.image.clone();
-        let digits = format!("{number:0width$}", width = NUMBER_DIGITS);
+        let digits = format!("{number:0NUMBER_DIGITS$}");
         if let Some(place) = image.get_mut(self.at..self.at + NUMBER_DIGITS) {
             place.copy_from_slice(digits.as_bytes());
         }

