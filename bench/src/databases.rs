@@ -106,6 +106,14 @@ impl Databases {
         self.root.join(self.kind.shape.directory(number)).join(format!("{number}.db"))
     }
 
+    /// The folders right below the root, in order.
+    pub(crate) fn folders(&self) -> Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(&self.root)?.map(|entry| Ok(entry?.path()));
+        let mut folders = entries.collect::<Result<Vec<_>>>()?;
+        folders.sort();
+        Ok(folders)
+    }
+
     /// What matches them all.
     pub(crate) fn pattern(&self) -> PathBuf {
         let stars = match self.kind.shape {

@@ -11,8 +11,7 @@ use ultrasimple_testkit::seaweed::SeaweedFs;
 use crate::daemon::Place;
 use crate::databases::{Databases, Kind, Shape};
 use crate::figures::{Bound, Figures, median};
-use crate::peers::litestream::Litestream;
-use crate::peers::{self, Took, rclone, walrust};
+use crate::peers::{self, Took, litestream, rclone, walrust};
 
 #[derive(Debug, Args)]
 pub(crate) struct Order {
@@ -22,9 +21,9 @@ pub(crate) struct Order {
     /// How often the programs that end by themselves take turns.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// The processes of walrust that share the databases.
+    /// The processes of Litestream and of walrust that share the databases, as both keep several files of each open.
     #[arg(long, default_value_t = 4)]
-    walrust: usize,
+    processes: usize,
     /// After so many seconds a program is stopped.
     #[arg(long, default_value_t = 600)]
     limit: u64,
@@ -62,8 +61,7 @@ impl Scene<'_> {
         let walrust = self.walrust()?;
         let databases = self.kind.count;
         let ours = ours.seconds;
-        let rclone =
-            if defaults.seconds < transfers.seconds { defaults } else { transfers };
+        let rclone = if defaults.seconds < transfers.seconds { defaults } else { transfers };
         let all = [
             ("rclone copy", defaults),
             ("rclone copy, 100 transfers", transfers),
@@ -123,9 +121,9 @@ impl Scene<'_> {
     fn litestream(&self) -> Result<Took> {
         let databases = Databases::create(&self.folder.join("litestream"), self.kind)?;
         let bucket = self.bucket("litestream")?;
-        let mut process = Litestream::start(self.folder, &self.store, &databases.root, &bucket)?;
-        let took = process.stored_within(self.kind.count, self.limit())?;
-        drop(process);
+        let processes = self.order.processes;
+        let (folder, store) = (self.folder, &self.store);
+        let took = litestream::first(folder, store, &databases, &bucket, processes, self.limit())?;
         self.check(&bucket, took)?;
         Ok(took)
     }
@@ -133,7 +131,7 @@ impl Scene<'_> {
     fn walrust(&self) -> Result<Took> {
         let databases = Databases::create(&self.folder.join("walrust"), self.kind)?;
         let bucket = self.bucket("walrust")?;
-        let processes = self.order.walrust;
+        let processes = self.order.processes;
         let (folder, store) = (self.folder, &self.store);
         let took = walrust::first(folder, store, &databases, &bucket, processes, self.limit())?;
         self.check(&bucket, took)?;

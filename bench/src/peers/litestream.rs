@@ -1,7 +1,7 @@
 //! Litestream: one process that watches all databases of a folder.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,14 @@ use ultrasimple_testkit::seaweed::{ADMIN, SeaweedFs};
 
 use crate::databases::{Databases, Kind, Shape};
 use crate::machine;
-use crate::peers::{self, Took};
+use crate::peers::{self, Took, rclone};
 
 const STEP_WITHIN: Duration = Duration::from_mins(20);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// It is asked for less than a fiftieth of the time.
-const ASK_SHARE: u32 = 50;
+/// It is asked for a small part of the time only.
+const ASK_SHARE: u32 = 30;
+const ASK_WITHIN: Duration = Duration::from_secs(5);
 /// After everything was stored it compacts for a while: that is not rest.
 const SETTLES_WITHIN: Duration = Duration::from_secs(45);
 
@@ -37,9 +38,19 @@ impl Litestream {
         data: &Path,
         bucket: &str,
     ) -> Result<Self> {
+        Self::start_over(folder, store, &[data.to_owned()], bucket)
+    }
+
+    /// Starts it over all databases below some folders. It keeps three files of each open.
+    pub(crate) fn start_over(
+        folder: &Path,
+        store: &SeaweedFs,
+        data: &[PathBuf],
+        bucket: &str,
+    ) -> Result<Self> {
         let [port] = free_ports();
         let config = configuration(store, data, bucket, port);
-        let path = folder.join("litestream.yml");
+        let path = folder.join(format!("litestream-{port}.yml"));
         std::fs::write(&path, config)?;
         let mut command = clean_command(peers::program("litestream")?);
         command.arg("replicate").arg("-config").arg(&path);
@@ -49,38 +60,29 @@ impl Litestream {
 
     /// Waits until each of so many databases has a first object in the bucket.
     pub(crate) fn stored(&mut self, databases: u32) -> Result<()> {
-        if !self.stored_within(databases, STEP_WITHIN)?.to_its_end {
-            bail!("litestream did not store all: {} requests", self.puts());
+        let start = Instant::now();
+        while self.puts()? < f64::from(databases) {
+            if start.elapsed() > STEP_WITHIN {
+                bail!("litestream did not store all: {} requests", self.puts()?);
+            }
+            std::thread::sleep(LOOK_EVERY);
         }
         Ok(())
     }
 
-    /// Waits for that, or for so long.
-    pub(crate) fn stored_within(&mut self, databases: u32, within: Duration) -> Result<Took> {
-        let start = Instant::now();
-        loop {
-            let asked = Instant::now();
-            let to_its_end = self.puts() >= f64::from(databases);
-            if to_its_end || start.elapsed() > within {
-                return Ok(Took { seconds: start.elapsed().as_secs_f64(), to_its_end });
-            }
-            if let Some(status) = self.process.ended()? {
-                bail!("litestream ended ({status}):\n{}", self.process.log_tail());
-            }
-            // Of many databases it has much to say: the questions are not to cost it time.
-            std::thread::sleep(LOOK_EVERY.max(ASK_SHARE * asked.elapsed()));
-        }
-    }
-
     /// The objects that it has sent. It first sends one for each database.
-    fn puts(&self) -> f64 {
+    fn puts(&mut self) -> Result<f64> {
+        if let Some(status) = self.process.ended()? {
+            bail!("litestream ended ({status}):\n{}", self.process.log_tail());
+        }
         let answer = http::request(self.port, "GET", "/metrics", "", ANSWER_WITHIN);
-        let Ok(answer) = answer else { return 0.0 };
+        // While it starts, nobody answers.
+        let Ok(answer) = answer else { return Ok(0.0) };
         let is_put = |line: &&str| {
             line.starts_with("litestream_replica_operation_total") && line.contains("\"PUT\"")
         };
         let values = answer.body.lines().filter(is_put);
-        values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        Ok(values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 
     /// One `litestream restore` for each database, so many at once, to the same place below `to`.
@@ -132,13 +134,51 @@ impl Litestream {
     }
 }
 
-fn configuration(store: &SeaweedFs, data: &Path, bucket: &str, port: u16) -> String {
-    format!(
+/// Starts so many processes over all databases, and waits until each database is in the bucket, or for so long.
+pub(crate) fn first(
+    folder: &Path,
+    store: &SeaweedFs,
+    databases: &Databases,
+    bucket: &str,
+    processes: usize,
+    within: Duration,
+) -> Result<Took> {
+    let folders = databases.folders()?;
+    let share = folders.len().div_ceil(processes.max(1)).max(1);
+    let all = databases.kind.count;
+    let start = Instant::now();
+    let mut running = Vec::new();
+    for share in folders.chunks(share) {
+        running.push(Litestream::start_over(folder, store, share, bucket)?);
+    }
+    loop {
+        let asked = Instant::now();
+        let puts = running.iter_mut().map(Litestream::puts).sum::<Result<f64>>()?;
+        let took = start.elapsed();
+        // They say how much they have sent, not of what: after the first objects there are others.
+        let is_done = puts >= f64::from(all) && rclone::databases(store, bucket)? == all as usize;
+        if is_done || took > within {
+            return Ok(Took { seconds: took.as_secs_f64(), to_its_end: is_done });
+        }
+        // Of many databases they have much to say: the questions are not to cost them time.
+        std::thread::sleep((ASK_SHARE * asked.elapsed()).clamp(LOOK_EVERY, ASK_WITHIN));
+    }
+}
+
+fn configuration(store: &SeaweedFs, data: &[PathBuf], bucket: &str, port: u16) -> String {
+    let mut text = format!(
         "addr: \"127.0.0.1:{port}\"
 access-key-id: {}
 secret-access-key: {}
 dbs:
-  - dir: {}
+",
+        ADMIN.access_key, ADMIN.secret_key
+    );
+    for folder in data {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "  - dir: {}
     pattern: \"*.db\"
     recursive: true
     replica:
@@ -149,9 +189,9 @@ dbs:
       region: us-east-1
       force-path-style: true
 ",
-        ADMIN.access_key,
-        ADMIN.secret_key,
-        data.display(),
-        store.endpoint()
-    )
+            folder.display(),
+            store.endpoint()
+        );
+    }
+    text
 }

@@ -27,7 +27,8 @@ pub(super) const BENCHES: &[About] = &[
               checks and compresses. `rclone copy` and `s5cmd cp` copy the files as they are, which is a backup only \
               where nobody writes; these programs take turns, medians. *Litestream* and *walrust* replicate from then \
               on; their time is from their start until the last database has its first object, once, each on databases \
-              of its own. walrust takes its databases one after the other, so several processes share them (`--walrust`). \
+              of its own. Both keep several files of each database open, and walrust takes its databases one after the \
+              other: so several processes share them (`--processes`; Litestream by folders of a thousand). \
               All databases are looked for in the bucket afterwards. What is *stopped* took longer than it says.",
     },
     About {
