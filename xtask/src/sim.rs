@@ -17,14 +17,5 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     let packages = ["ultrasimple", "ultrasimple-ctl", "ultrasimple-simulation"];
     build.args(packages.iter().flat_map(|package| ["--package", package]));
     process::run(build.args(["--release", "--bin", "simulation"]))?;
-    let mut simulation = Command::new(workspace.binary("release", "simulation"));
-    // It takes and gives back the same memory all the time: a third of the time goes if that stays with the process.
-    for (name, bytes) in [
-        ("MALLOC_TRIM_THRESHOLD_", 1 << 30),
-        ("MALLOC_MMAP_THRESHOLD_", 1 << 24),
-        ("MALLOC_TOP_PAD_", 1 << 24),
-    ] {
-        simulation.env(name, bytes.to_string());
-    }
-    process::run(simulation.args(args))
+    process::run(Command::new(workspace.binary("release", "simulation")).args(args))
 }

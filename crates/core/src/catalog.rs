@@ -46,22 +46,22 @@ pub struct Catalog {
 }
 
 /// What is known of one database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Record {
     /// Where it is, or was.
     pub path: SourcePath,
     /// Its fingerprint when the newest backup's content was captured. Only where a later change was certain
     /// to change it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<FingerprintDigest>,
     /// What the newest backup is. `None` where its footer was not read yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub newest: Option<Newest>,
     /// Why the database's last check failed, where that capture was not stored (the hour has a good one).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_check: Option<Box<str>>,
     /// Since when the database is gone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gone_since: Option<Timestamp>,
     /// The backups, the oldest first.
     pub hours: Vec<HeldHour>,

@@ -266,10 +266,13 @@ impl Footer {
             version: u32,
         }
         let damaged = |e: serde_json::Error| FooterError::Damaged(e.to_string());
-        let Version { version } = serde_json::from_slice(json).map_err(damaged)?;
-        if version > VERSION {
-            return Err(FooterError::Newer(version));
+        match serde_json::from_slice::<Self>(json) {
+            Ok(footer) if footer.version <= VERSION => Ok(footer),
+            // A newer one may be anything but for its version.
+            other => match serde_json::from_slice(json).map_err(damaged)? {
+                Version { version } if version > VERSION => Err(FooterError::Newer(version)),
+                Version { .. } => other.map_err(damaged),
+            },
         }
-        serde_json::from_slice(json).map_err(damaged)
     }
 }

@@ -136,6 +136,12 @@ impl<K: Copy + Ord + Hash> Holdings<K> {
         old.chain(self.new.keys().copied())
     }
 
+    /// Of all of them, the fingerprint of what the bucket holds.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn digests(&self) -> impl Iterator<Item = FingerprintDigest> + '_ {
+        self.entries.values().map(|entry| entry.digest)
+    }
+
     /// How many these are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.removed.len() + self.new.len()
@@ -212,7 +218,14 @@ impl<K: Copy + Ord + Hash> Holdings<K> {
 }
 
 fn md5_tag(md5: [u8; 16]) -> ETag {
-    ETag(format!("\"{:032x}\"", u128::from_be_bytes(md5)).into())
+    let mut tag = String::with_capacity(34);
+    tag.push('"');
+    for byte in md5 {
+        let digits = [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16));
+        tag.extend(digits.into_iter().flatten());
+    }
+    tag.push('"');
+    ETag(tag.into())
 }
 
 /// The MD5 of a tag that is exactly what [`md5_tag`] makes of it.

@@ -520,8 +520,8 @@ impl Shard {
 
     /// What it takes the bucket to hold, in no order.
     #[cfg(feature = "simulation")]
-    pub(crate) fn held(&self) -> impl Iterator<Item = (DatabaseId, Held)> + '_ {
-        self.held.ids().filter_map(|id| Some((id, self.held.get(id)?)))
+    pub(crate) fn digests(&self) -> impl Iterator<Item = FingerprintDigest> + '_ {
+        self.held.digests()
     }
 
     /// Why a database is failing, if it is.

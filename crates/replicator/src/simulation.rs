@@ -214,7 +214,7 @@ impl Owner {
 
     /// For which fingerprints it says that the bucket has all that a database with them holds, in no order.
     pub fn vouches(&self) -> impl Iterator<Item = FingerprintDigest> + '_ {
-        self.shard.held().map(|(_, held)| held.digest)
+        self.shard.digests()
     }
 
     /// Databases with a change that the bucket has not.

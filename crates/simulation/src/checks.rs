@@ -31,10 +31,10 @@ impl World {
         }
         // What nothing was done to since the last look is as it was.
         let is_everywhere = !moved.is_empty();
-        let (mut learned, mut owns) = (Vec::new(), false);
+        let (mut learned, mut gained) = (Vec::new(), false);
         for (at, host) in self.hosts.iter_mut().enumerate() {
             if let Some(running) = &mut host.running {
-                owns |= std::mem::take(&mut running.has_published);
+                gained |= std::mem::take(&mut running.has_gained);
                 if std::mem::take(&mut running.owners.has_learned) {
                     learned.push(at);
                 }
@@ -44,7 +44,7 @@ impl World {
             self.check_clean(|at| is_everywhere || learned.contains(&at))?;
             self.check_bounds()?;
         }
-        if owns { self.check_owners() } else { Ok(()) }
+        if gained { self.check_owners() } else { Ok(()) }
     }
 
     /// R3: what counts as backed up, by these nodes, is the newest in the bucket.

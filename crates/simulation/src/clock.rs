@@ -61,10 +61,9 @@ impl HostClock {
 
     /// The real time at which the monotonic clock will say this, at the latest, if it does not stand still.
     pub(crate) fn real(&self, monotonic: Duration) -> Duration {
-        let local = i128::try_from(monotonic.saturating_sub(START).as_nanos()).unwrap_or(i128::MAX);
-        let real = local * 1_000_000 / i128::from(1_000_000 + self.drift) + 1;
-        let real = Duration::from_nanos(u64::try_from(real.max(0)).unwrap_or(u64::MAX));
-        real + Duration::from_nanos(self.lost.load(Ordering::Relaxed))
+        let local = monotonic.saturating_sub(START);
+        let real = Duration::from_nanos(scale(local, MILLION, MILLION + self.drift));
+        real + Duration::from_nanos(1 + self.lost.load(Ordering::Relaxed))
     }
 }
 
@@ -83,13 +82,21 @@ impl Clock for HostClock {
         if self.drift == 0 {
             return START + real;
         }
-        let real = i128::from(nanos(real));
-        let local = real * i128::from(1_000_000 + self.drift) / 1_000_000;
-        START + Duration::from_nanos(u64::try_from(local.max(0)).unwrap_or(u64::MAX))
+        START + Duration::from_nanos(scale(real, MILLION + self.drift, MILLION))
     }
 }
 
-fn nanos(time: Duration) -> u64 {
+const MILLION: i64 = 1_000_000;
+
+/// The nanoseconds of a time, multiplied by `by` and divided by `per`. Clocks are read all the time, and 128 bits are
+/// slow to divide.
+fn scale(time: Duration, by: i64, per: i64) -> u64 {
+    let (nanos, by, per) = (nanos(time), by.unsigned_abs(), per.unsigned_abs());
+    (nanos / per).saturating_mul(by).saturating_add(nanos % per * by / per)
+}
+
+/// In nanoseconds: more than five hundred years are as good as for ever.
+pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 

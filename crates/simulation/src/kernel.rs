@@ -13,7 +13,7 @@ use ultrasimple_cluster::ownership::{LeaseId, Revision};
 use ultrasimple_store::StoreError;
 
 use crate::bucket::{self, Bucket};
-use crate::clock::{Now, wall};
+use crate::clock::{Now, nanos, wall};
 use crate::counts::Counts;
 use crate::etcd::{self, Etcd};
 use crate::network::{Delivery, Direction, Network, NodeId, Service};
@@ -84,7 +84,8 @@ use ultrasimple_cluster::ownership::Change;
 
 #[derive(Debug)]
 struct Scheduled {
-    at: Reverse<(Duration, u64)>,
+    /// In nanoseconds, and then in the order in which it was asked for.
+    at: Reverse<(u64, u64)>,
     /// Small, because the queue moves it about.
     event: Box<Event>,
 }
@@ -212,20 +213,20 @@ impl Kernel {
     }
 
     /// The next thing that happens; time goes on to it. `None`: nothing does before `end`.
-    pub(crate) fn advance(&self, end: Duration) -> Option<Event> {
+    pub(crate) fn advance(&self, end: Duration) -> Option<Box<Event>> {
         let mut inner = self.lock();
-        let due = inner.queue.peek().map(|next| next.at.0.0);
+        let due = inner.queue.peek().map(|next| Duration::from_nanos(next.at.0.0));
         if due.is_none_or(|due| due > end) {
             inner.now = end;
             self.now.set(end);
             return None;
         }
-        let Scheduled { at: Reverse((at, number)), event } = inner.queue.pop()?;
-        inner.now = at;
-        self.now.set(at);
+        let Scheduled { at: Reverse((nanos, number)), event } = inner.queue.pop()?;
+        inner.now = Duration::from_nanos(nanos);
+        self.now.set(inner.now);
         inner.trace.mix(number);
-        inner.trace.mix(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX));
-        Some(*event)
+        inner.trace.mix(nanos);
+        Some(event)
     }
 
     /// Asks the bucket.
@@ -289,7 +290,7 @@ impl Inner {
     /// Has something happen then.
     pub(crate) fn at(&mut self, at: Duration, event: Event) {
         self.scheduled += 1;
-        let at = Reverse((at.max(self.now), self.scheduled));
+        let at = Reverse((nanos(at.max(self.now)), self.scheduled));
         self.queue.push(Scheduled { at, event: Box::new(event) });
     }
 
@@ -422,11 +423,11 @@ impl Inner {
         reply
     }
 
-    /// A reply has reached who waits for it, or will never.
-    pub(crate) fn end_wait(&mut self, wait: WaitId, reply: Option<bucket::Reply>) {
-        let Some(waiting) = self.waits.get_mut(&wait) else { return };
+    /// A reply has reached who waits for it, or will never. Tells whether anybody still waited.
+    pub(crate) fn end_wait(&mut self, wait: WaitId, reply: Option<bucket::Reply>) -> bool {
+        let Some(waiting) = self.waits.get_mut(&wait) else { return false };
         if let WaitEnd::Over(_) = waiting.end {
-            return;
+            return false;
         }
         let unheard = waiting.unheard.take();
         if reply.is_none() && unheard.is_some() {
@@ -436,6 +437,7 @@ impl Inner {
         if let Some(waker) = waiting.waker.take() {
             waker.wake();
         }
+        true
     }
 
     /// Asks etcd. The reply comes as an event, and so does it when none comes within `limit`.

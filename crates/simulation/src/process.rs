@@ -71,8 +71,8 @@ pub(crate) struct Running {
     wakeup: Option<Duration>,
     expiry: Duration,
     pub(crate) is_leaving: bool,
-    /// What it says of its lease and its shards is perhaps new since this was last asked.
-    pub(crate) has_published: bool,
+    /// It has other shards, or trusts its lease where it did not, since this was last asked.
+    pub(crate) has_gained: bool,
     /// Tasks to begin.
     pub(crate) begun: Vec<Work>,
 }
@@ -124,7 +124,7 @@ impl Running {
             wakeup: None,
             expiry: Duration::ZERO,
             is_leaving: false,
-            has_published: false,
+            has_gained: false,
             begun,
         })
     }
@@ -160,18 +160,17 @@ impl Running {
         self.kernel.lock().at(at, kernel::Event::Node(self.process(), event));
     }
 
-    /// Takes in what happened.
-    pub(crate) fn hear(&mut self, event: NodeEvent) {
+    /// Takes in what happened. Tells whether anything came of it.
+    pub(crate) fn hear(&mut self, event: NodeEvent) -> bool {
         if matches!(self.stage, Stage::Ended(_)) {
-            return;
+            return false;
         }
         match event {
             NodeEvent::Etcd(call, reply) => self.replied(call, reply),
             NodeEvent::EtcdTimeout(call) => {
-                if let Some(asked) = self.calls.remove(&call) {
-                    self.note("etcd: no answer in time");
-                    self.unanswered(asked.request);
-                }
+                let Some(asked) = self.calls.remove(&call) else { return false };
+                self.note("etcd: no answer in time");
+                self.unanswered(asked.request);
             }
             NodeEvent::Changed { watch, after, revision, changes } => {
                 if self.watch == Some(watch) {
@@ -188,19 +187,24 @@ impl Running {
                 if due > self.now() {
                     // The clock stood still meanwhile.
                     self.wake_at(due, event);
-                } else if self.wakeup == Some(due) {
-                    self.wakeup = None;
-                    self.own(Event::Tick);
+                    return false;
                 }
+                if self.wakeup != Some(due) {
+                    return false;
+                }
+                self.wakeup = None;
+                self.own(Event::Tick);
             }
             NodeEvent::Expiry(due) | NodeEvent::Release(due) if due > self.now() => {
                 self.wake_at(due, event);
+                return false;
             }
-            NodeEvent::Expiry(_) => self.expired(),
+            NodeEvent::Expiry(_) => return self.expired(),
             NodeEvent::Cycle => self.cycle(),
             NodeEvent::Scanned(scan) => self.scanned(scan),
             NodeEvent::Release(_) => self.advance_releases(),
         }
+        true
     }
 
     /// Takes in the end of a task.
@@ -363,7 +367,7 @@ impl Running {
 
     /// Makes known what the ownership says now.
     fn publish(&mut self) {
-        self.has_published = true;
+        let was_trusted = self.is_trusted();
         let Some(ownership) = &self.ownership else { return };
         let is_new = *self.membership.assignments() != *ownership.assignments();
         if is_new {
@@ -373,6 +377,7 @@ impl Running {
         let (wakeup, has_left) = (ownership.next_wakeup(), ownership.has_left());
         let is_endless = self.start.sabotage == Some(Sabotage::EndlessTrust);
         self.controls.trust_until(if is_endless { Duration::MAX } else { until });
+        self.has_gained |= is_new || !was_trusted && self.is_trusted();
         if until > self.expiry {
             self.expiry = until;
             self.wake_at(until, NodeEvent::Expiry(until));
@@ -391,11 +396,12 @@ impl Running {
         }
     }
 
-    /// The lease may not be trusted any more, unless it was kept.
-    fn expired(&mut self) {
-        let Some(ownership) = &self.ownership else { return };
+    /// The lease may not be trusted any more, unless it was kept. Tells whether that is so.
+    fn expired(&mut self) -> bool {
+        let Some(ownership) = &self.ownership else { return false };
         let until = ownership.trusted_until();
-        if until <= self.now() && until > Duration::ZERO {
+        let is_expired = until <= self.now() && until > Duration::ZERO;
+        if is_expired {
             self.note("leases not trusted");
             self.tell(format_args!("does not trust its lease any more"));
             // Wakes those who wait for it: their timers are not of this world.
@@ -403,6 +409,7 @@ impl Running {
                 self.controls.trust_until(until.saturating_sub(Duration::from_nanos(1)));
             }
         }
+        is_expired
     }
 
     /// Whether it may act as the owner of its shards.

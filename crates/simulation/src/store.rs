@@ -75,17 +75,18 @@ impl Store for SimulatedStore {
             Some(Sabotage::NoConditions) => Condition::Always,
             _ => condition,
         };
-        let (etag, size) = (tag(&bytes), bytes.len() as u64);
-        match self.ask(Request::Put { key: key.clone(), bytes, condition }).await {
+        let as_if_stored = || Stored { etag: tag(&bytes), size: bytes.len() as u64 };
+        let request = Request::Put { key: key.clone(), bytes: bytes.clone(), condition };
+        match self.ask(request).await {
             Reply::Put(Err(StoreError::UnknownOutcome(_)))
                 if self.sabotage == Some(Sabotage::UnknownIsStored) =>
             {
-                Ok(Stored { etag, size })
+                Ok(as_if_stored())
             }
             Reply::Put(Err(StoreError::ConditionFailed))
                 if self.sabotage == Some(Sabotage::AdoptBlindly) =>
             {
-                Ok(Stored { etag, size })
+                Ok(as_if_stored())
             }
             Reply::Put(stored) => stored,
             _ => confused(),

@@ -1,6 +1,9 @@
 //! The tasks of all processes, polled one at a time: which of those that are ready goes first is left to chance.
 //!
 //! A process that is paused is not polled. One that has ended takes its tasks with it, wherever they were.
+//!
+//! In which order tasks are woken says nothing: tokio's channels wake those who wait in an order of their own, which
+//! is another one in each run.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -14,6 +17,7 @@ use crate::random::Random;
 /// What a task does until it has something to tell its process.
 pub(crate) type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// Tasks that are ready, in the order of their numbers.
 type Ready = Arc<Mutex<Vec<u64>>>;
 
 struct Alarm {
@@ -24,8 +28,8 @@ struct Alarm {
 impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        if !ready.contains(&self.task) {
-            ready.push(self.task);
+        if let Err(at) = ready.binary_search(&self.task) {
+            ready.insert(at, self.task);
         }
     }
 }
@@ -114,11 +118,30 @@ impl<T> Tasks<T> {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
     use crate::network::NodeId;
 
     const ONE: Process = Process { node: NodeId(0), life: 1 };
     const TWO: Process = Process { node: NodeId(1), life: 1 };
+
+    #[test]
+    fn the_order_in_which_tasks_are_woken_says_nothing() {
+        let order = |woken: &[usize]| {
+            let (mut tasks, mut random) = (Tasks::default(), Random::new(3));
+            let (senders, receivers): (Vec<_>, Vec<_>) =
+                (0..8).map(|_| futures::channel::oneshot::channel::<()>()).unzip();
+            for (number, receiver) in (0..).zip(receivers) {
+                tasks.spawn(ONE, Box::pin(receiver.map(move |_| number)));
+            }
+            assert!(run(&mut tasks, &mut random, &[]).is_empty());
+            let mut senders: Vec<_> = senders.into_iter().map(Some).collect();
+            woken.iter().for_each(|&at| drop(senders[at].take()));
+            run(&mut tasks, &mut random, &[])
+        };
+        assert_eq!(order(&[0, 1, 2, 3, 4, 5, 6, 7]), order(&[5, 1, 7, 0, 3, 6, 2, 4]));
+    }
 
     fn run(tasks: &mut Tasks<u32>, random: &mut Random, paused: &[Process]) -> Vec<u32> {
         let mut ends = Vec::new();

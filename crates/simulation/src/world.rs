@@ -130,8 +130,10 @@ impl World {
         let end = self.settings.trouble + Duration::from_hours(2);
         while let Some(event) = self.kernel.advance(end) {
             self.events += 1;
-            self.happen(event);
-            self.work()?;
+            // Where nothing came of it, all is as it was when it was looked at last.
+            if self.happen(event) {
+                self.work()?;
+            }
             if self.is_over {
                 return Ok(());
             }
@@ -139,37 +141,41 @@ impl World {
         Err("it never ends".to_owned())
     }
 
-    fn happen(&mut self, event: Event) {
-        match event {
+    /// Tells whether anything may be different now for a process, or for the rules.
+    fn happen(&mut self, event: Box<Event>) -> bool {
+        match *event {
             Event::ToBucket(node, wait, request) => {
                 self.kernel.lock().at_bucket(node, wait, &request);
             }
-            Event::FromBucket(wait, reply) => self.kernel.lock().end_wait(wait, Some(reply)),
-            Event::Enough(wait) => self.kernel.lock().end_wait(wait, None),
+            Event::FromBucket(wait, reply) => {
+                return self.kernel.lock().end_wait(wait, Some(reply));
+            }
+            Event::Enough(wait) => return self.kernel.lock().end_wait(wait, None),
             Event::ToEtcd(process, call, request) => {
                 self.kernel.lock().at_etcd(process, call, &request);
             }
             Event::LeaseMayEnd(lease) => self.kernel.lock().lease_may_end(lease),
             Event::Watch(process, number) => self.kernel.lock().watch(process, number),
-            Event::Node(process, event) => self.hear(process, event),
+            Event::Node(process, event) => return self.hear(process, event),
             Event::Step(number) => {
                 if let Some((_, step)) = self.plan.get(number).cloned() {
                     self.step(&step);
                 }
             }
         }
+        true
     }
 
-    fn hear(&mut self, process: Process, event: NodeEvent) {
-        let Some(host) = self.hosts.get_mut(process.node.0) else { return };
+    fn hear(&mut self, process: Process, event: NodeEvent) -> bool {
+        let Some(host) = self.hosts.get_mut(process.node.0) else { return false };
         let Some(running) = host.running.as_mut().filter(|it| it.process() == process) else {
-            return;
+            return false;
         };
         if host.paused_at.is_some() {
             host.inbox.push(event);
-        } else {
-            running.hear(event);
+            return false;
         }
+        running.hear(event)
     }
 
     /// Lets everything go on that can, and looks at the rules after each step.

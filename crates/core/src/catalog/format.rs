@@ -2,14 +2,14 @@
 //! each database, in the order of the stems. `lz4 -d` and `jq` read it.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use jiff::Timestamp;
 use lz4_flex::frame::{BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use serde::{Deserialize, Serialize};
 
-use super::{Catalog, Record, ShardKey};
-use crate::{Epoch, KeyStem, NodeName, ShardId, VolumeName};
+use super::{Catalog, HeldHour, Newest, Record, ShardKey};
+use crate::{Epoch, FingerprintDigest, KeyStem, NodeName, ShardId, SourcePath, VolumeName};
 
 const FORMAT: u32 = 1;
 /// So few databases fit into a small block or a few, as a rule.
@@ -74,11 +74,16 @@ struct LineOut<'a> {
     record: &'a Record,
 }
 
+/// What [`LineOut`] writes, field by field: flattened ones would be kept in a tree first.
 #[derive(Deserialize)]
 struct LineIn {
     stem: KeyStem,
-    #[serde(flatten)]
-    record: Record,
+    path: SourcePath,
+    fingerprint: Option<FingerprintDigest>,
+    newest: Option<Newest>,
+    failed_check: Option<Box<str>>,
+    gone_since: Option<Timestamp>,
+    hours: Vec<HeldHour>,
 }
 
 impl Catalog {
@@ -131,24 +136,26 @@ impl Catalog {
         if end_mark != Some(&[0; 4]) {
             return Err(CatalogError::Damaged("it is cut off".to_owned()));
         }
-        let mut lines = Lines(BufReader::with_capacity(64 * 1_024, FrameDecoder::new(bytes)));
-        let mut line = Vec::new();
+        let mut lines = Lines(FrameDecoder::new(bytes));
+        let mut line = String::new();
         lines.read(&mut line)?;
-        let Version { format } = serde_json::from_slice(&line)?;
+        let Version { format } = serde_json::from_str(&line)?;
         if format > FORMAT {
             return Err(CatalogError::Newer(format));
         }
-        let header: Header = serde_json::from_slice(&line)?;
+        let header: Header = serde_json::from_str(&line)?;
         let Header { volume, shard, shards, epoch, node, written_at, is_final, .. } = header;
         if (&volume, shard) != (&key.volume, key.shard) {
             return Err(CatalogError::Foreign { volume, shard });
         }
         let mut databases = BTreeMap::new();
         while lines.read(&mut line)? {
-            let LineIn { stem, mut record } = serde_json::from_slice(&line)?;
+            let LineIn { stem, path, fingerprint, newest, failed_check, gone_since, mut hours } =
+                serde_json::from_str(&line)?;
             // Whoever wrote it: what searches them relies on their order.
-            record.hours.sort_by_key(|held| held.hour);
-            record.hours.dedup_by_key(|held| held.hour);
+            hours.sort_by_key(|held| held.hour);
+            hours.dedup_by_key(|held| held.hour);
+            let record = Record { path, fingerprint, newest, failed_check, gone_since, hours };
             databases.insert(stem, record);
         }
         if databases.len() as u64 != header.databases {
@@ -170,17 +177,17 @@ impl Catalog {
     }
 }
 
-struct Lines<R>(BufReader<R>);
+struct Lines<R>(R);
 
-impl<R: Read> Lines<R> {
+impl<R: BufRead> Lines<R> {
     /// Reads the next line, without its end, into `line`. False when there is none.
-    fn read(&mut self, line: &mut Vec<u8>) -> Result<bool, CatalogError> {
+    fn read(&mut self, line: &mut String) -> Result<bool, CatalogError> {
         line.clear();
         let mut limited = (&mut self.0).take(MOST_LINE_BYTES);
-        limited.read_until(b'\n', line)?;
+        limited.read_line(line)?;
         match line.pop() {
             None => Ok(false),
-            Some(b'\n') => Ok(true),
+            Some('\n') => Ok(true),
             Some(_) => Err(CatalogError::Damaged("a line has no end".to_owned())),
         }
     }
