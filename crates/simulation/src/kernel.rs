@@ -213,7 +213,7 @@ impl Kernel {
     }
 
     /// The next thing that happens; time goes on to it. `None`: nothing does before `end`.
-    pub(crate) fn advance(&self, end: Duration) -> Option<Box<Event>> {
+    pub(crate) fn advance(&self, end: Duration) -> Option<Event> {
         let mut inner = self.lock();
         let due = inner.queue.peek().map(|next| Duration::from_nanos(next.at.0.0));
         if due.is_none_or(|due| due > end) {
@@ -226,7 +226,7 @@ impl Kernel {
         self.now.set(inner.now);
         inner.trace.mix(number);
         inner.trace.mix(nanos);
-        Some(event)
+        Some(*event)
     }
 
     /// Asks the bucket.

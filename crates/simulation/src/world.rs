@@ -142,8 +142,8 @@ impl World {
     }
 
     /// Tells whether anything may be different now for a process, or for the rules.
-    fn happen(&mut self, event: Box<Event>) -> bool {
-        match *event {
+    fn happen(&mut self, event: Event) -> bool {
+        match event {
             Event::ToBucket(node, wait, request) => {
                 self.kernel.lock().at_bucket(node, wait, &request);
             }
