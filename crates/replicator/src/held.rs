@@ -139,7 +139,7 @@ impl<K: Copy + Ord + Hash> Holdings<K> {
     /// Of all of them, the fingerprint of what the bucket holds.
     #[cfg(feature = "simulation")]
     pub(crate) fn digests(&self) -> impl Iterator<Item = FingerprintDigest> + '_ {
-        self.entries.values().map(|entry| entry.digest)
+        self.ids().filter_map(|id| self.digest(id))
     }
 
     /// How many these are.
