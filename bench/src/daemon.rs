@@ -15,7 +15,8 @@ use crate::machine;
 const READY_WITHIN: Duration = Duration::from_mins(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const LEAVES_WITHIN: Duration = Duration::from_mins(3);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Seldom, so that looking is not what is measured.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What daemons are started with.
 #[derive(Debug)]
@@ -158,6 +159,17 @@ impl Daemon {
         &mut self,
         what: &str,
         within: Duration,
+        holds: impl FnMut(&Self) -> Result<bool>,
+    ) -> Result<()> {
+        self.wait_closely(what, within, LOOK_EVERY, holds)
+    }
+
+    /// The same, looking so often.
+    pub(crate) fn wait_closely(
+        &mut self,
+        what: &str,
+        within: Duration,
+        every: Duration,
         mut holds: impl FnMut(&Self) -> Result<bool>,
     ) -> Result<()> {
         let start = Instant::now();
@@ -169,7 +181,7 @@ impl Daemon {
             if let Some(status) = self.process.ended()? {
                 bail!("the daemon ended ({status}):\n{}", self.process.log_tail());
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(every);
         }
         bail!("not within {within:?}: {what}\n{}", self.process.log_tail())
     }

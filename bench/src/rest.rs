@@ -103,7 +103,8 @@ fn store_all(place: &Place, total: u64) -> Result<Duration> {
 fn start_again(place: &Place) -> Result<Duration> {
     let start = Instant::now();
     let mut daemon = place.spawn(0)?;
-    daemon.wait("the first cycle", STEP_WITHIN, |daemon| Ok(daemon.cycles()?.count >= 1.0))?;
+    let has_cycled = |daemon: &Daemon| Ok(daemon.cycles()?.count >= 1.0);
+    daemon.wait_closely("the first cycle", STEP_WITHIN, Duration::from_millis(20), has_cycled)?;
     let took = start.elapsed();
     let uploads = daemon.count("uploads_success")?;
     ensure!(uploads == 0, "{uploads} databases were uploaded again after the start");
