@@ -20,6 +20,7 @@ use ultrasimple_trace::catalogue as c;
 
 use crate::CycleError;
 use crate::agenda::Due;
+use crate::heap;
 use crate::roster::Roster;
 use crate::shard_owner::{Ask, ShardOwner};
 use crate::tending::{TendError, Tender};
@@ -101,6 +102,8 @@ struct State {
     arguments: Arguments,
     /// When the last round began (monotonic clock).
     round: Option<Duration>,
+    /// It told the catalogs much, which their owners have forgotten by the next.
+    was_much: bool,
     comparison: Comparison,
 }
 
@@ -124,7 +127,7 @@ impl Actor for KeeperActor {
         _: ActorRef<Message>,
         arguments: Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        Ok(State { arguments, round: None, comparison: Comparison::default() })
+        Ok(State { arguments, round: None, was_much: false, comparison: Comparison::default() })
     }
 
     async fn handle(
@@ -138,7 +141,11 @@ impl Actor for KeeperActor {
                 let now = state.arguments.tender.clock.monotonic();
                 if state.round.is_none_or(|round| now.saturating_sub(round) >= ROUND) {
                     state.round = Some(now);
-                    state.arguments.round(Ask::Due).await;
+                    if std::mem::take(&mut state.was_much) {
+                        // Whether it is done yet does not matter to anybody.
+                        drop(tokio::task::spawn_blocking(heap::release));
+                    }
+                    state.was_much = state.arguments.round(Ask::Due).await >= heap::WORTHWHILE;
                     state.compare(reconciled_at, now).await;
                 }
                 self.busy.store(false, Ordering::Release);
@@ -163,22 +170,27 @@ impl Arguments {
         self.roster.get(place).map(|_| first)
     }
 
-    /// Tends all shards in which something is due.
-    async fn round(&self, ask: Ask) {
+    /// Tends all shards in which something is due. Gives the number of databases of which catalogs were told.
+    async fn round(&self, ask: Ask) -> u64 {
         let ready = stream::iter(self.roster.ready());
-        ready
-            .for_each_concurrent(AT_ONCE, |(_, entry)| async move {
-                tend(&self.tender, &self.membership, &entry.owner, ask).await;
-            })
-            .await;
+        let tended = ready.map(|(_, entry)| async move {
+            tend(&self.tender, &self.membership, &entry.owner, ask).await
+        });
+        tended.buffer_unordered(AT_ONCE).fold(0, async |sum, told| sum + told).await
     }
 }
 
 /// Does in one shard what is due, or what is asked for. Given up when the shard is given back, unless it is that
-/// for which it is done.
-pub(crate) async fn tend(tender: &Tender, membership: &Membership, owner: &ShardOwner, ask: Ask) {
+/// for which it is done. Gives the number of databases of which the catalog was told.
+pub(crate) async fn tend(
+    tender: &Tender,
+    membership: &Membership,
+    owner: &ShardOwner,
+    ask: Ask,
+) -> u64 {
     // An owner that is gone takes the whole tree with it.
-    let Ok(Some(job)) = owner.begin_tending(ask).await else { return };
+    let Ok(Some(job)) = owner.begin_tending(ask).await else { return 0 };
+    let told = job.changes.len() as u64;
     let mut span = tender.tracer.begin(&c::TEND);
     owner.seat().describe(&mut span);
     let key = job.key.object_key();
@@ -187,7 +199,8 @@ pub(crate) async fn tend(tender: &Tender, membership: &Membership, owner: &Shard
         biased;
         // Of the last word only who gives the shard back decides how long it may take.
         () = owner.seat().retire.cancelled(), if ask != Ask::Final => {
-            return owner.end_tending(None);
+            owner.end_tending(None);
+            return 0;
         }
         tended = span.within(tender.tend(job, is_final)) => tended,
     };
@@ -195,6 +208,7 @@ pub(crate) async fn tend(tender: &Tender, membership: &Membership, owner: &Shard
         Ok(tended) => {
             span.set(&c::DATABASES, tended.facts.databases);
             owner.end_tending(Some(tended));
+            told
         }
         Err(error) => {
             span.fail(error.word(), &error);
@@ -212,6 +226,7 @@ pub(crate) async fn tend(tender: &Tender, membership: &Membership, owner: &Shard
                     tracing::warn!(%key, %error, "{key} could not be tended, and will be again: {error}");
                 });
             }
+            0
         }
     }
 }
