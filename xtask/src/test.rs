@@ -47,8 +47,8 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     }
     match nextest {
         Ok(nextest) => {
-            let mut command = Command::new(nextest);
-            command.args(["nextest", "run"]).current_dir(&workspace.root);
+            let mut command = workspace.builder(&nextest);
+            command.args(["nextest", "run"]);
             step(select(command, args));
         }
         Err(error) => {

@@ -27,11 +27,18 @@ impl Workspace {
         Ok(Self { root, target: target.to_owned() })
     }
 
-    /// A command of the cargo that runs us, in the workspace's root. Without what `cargo run` says of this very program:
-    /// build scripts look at that, and would be run anew whenever cargo is called without us in between.
+    /// A command of the cargo that runs us, in the workspace's root.
     pub(crate) fn cargo(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(cargo());
-        command.arg(subcommand).current_dir(&self.root);
+        let mut command = self.builder(&cargo());
+        command.arg(subcommand);
+        command
+    }
+
+    /// A command that builds, in the workspace's root. Without what `cargo run` says of this very program: build scripts
+    /// look at that, and would be run anew whenever cargo is called without us, or by another command, in between.
+    pub(crate) fn builder(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.root);
         for (name, _) in std::env::vars_os() {
             let of_this_program = name.to_str().is_some_and(|name| {
                 name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
