@@ -137,7 +137,9 @@ mod tests {
             }
             assert!(run(&mut tasks, &mut random, &[]).is_empty());
             let mut senders: Vec<_> = senders.into_iter().map(Some).collect();
-            woken.iter().for_each(|&at| drop(senders[at].take()));
+            for &at in woken {
+                drop(senders[at].take());
+            }
             run(&mut tasks, &mut random, &[])
         };
         assert_eq!(order(&[0, 1, 2, 3, 4, 5, 6, 7]), order(&[5, 1, 7, 0, 3, 6, 2, 4]));
