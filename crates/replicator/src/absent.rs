@@ -41,12 +41,13 @@ impl Absentees {
     pub(crate) fn remove(&mut self, identity: Identity) -> Option<(Held, Fate)> {
         let held = self.held.get(identity)?;
         self.held.remove(identity);
+        let fate = self.fates.remove(&identity).unwrap_or_default();
         if self.held.is_empty() {
             // After the first scan nearly none is left, for good.
             self.held.merge();
             self.fates.shrink_to_fit();
         }
-        Some((held, self.fates.remove(&identity).unwrap_or_default()))
+        Some((held, fate))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
