@@ -27,7 +27,7 @@ pub use capture::{Capture, CaptureOptions, Capturer, Method};
 pub use check::{CheckError, CheckLevel, check_file};
 pub use error::CaptureError;
 pub use image::{Image, ImageReader};
-pub use restore::{InstallOptions, Installation, RestoreError};
+pub use restore::{InstallOptions, Installation, RestoreError, sync_directory};
 pub use scratch_file::ScratchFile;
 pub use stat::{
     FileKind, FilesystemKind, Follow, Freshness, Stat, filesystem_kind, fingerprint, stat_at,

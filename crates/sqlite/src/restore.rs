@@ -2,7 +2,7 @@
 //! before changes what it says.
 //!
 //! A stale `-wal` beside a restored file would silently replace its content. So: a temporary file in the same
-//! directory, fsync, the caller's check, refuse or remove leftovers, rename, fsync of the directory.
+//! directory, fsync, the caller's check, refuse or remove leftovers, rename; at the end, fsync of the directories.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, Permissions};
@@ -28,8 +28,6 @@ const NAME_MAX: usize = 255;
 pub struct InstallOptions {
     /// Replace what is there. Without it, anything there is an error.
     pub force: bool,
-    /// Permission bits of the restored file; 0600 where `None`.
-    pub mode: Option<u32>,
     /// Create the directories above it.
     pub create_parents: bool,
 }
@@ -83,7 +81,6 @@ fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> RestoreErr
 #[derive(Debug)]
 pub struct Installation {
     target: PathBuf,
-    directory: PathBuf,
     temporary: NamedTempFile,
     options: InstallOptions,
 }
@@ -112,8 +109,7 @@ impl Installation {
         check_vacant(&target, options.force)?;
         let temporary = tempfile::Builder::new().prefix(&prefix).tempfile_in(directory);
         let temporary = temporary.map_err(failed("create a file in", directory))?;
-        let directory = directory.to_path_buf();
-        Ok(Self { target, directory, temporary, options })
+        Ok(Self { target, temporary, options })
     }
 
     /// The temporary file, to write the image to.
@@ -126,13 +122,14 @@ impl Installation {
         self.temporary.path()
     }
 
-    /// Makes the file durable and gives it its name, in one step for every observer.
+    /// Makes the file durable and gives it its name and these permission bits, in one step for every observer. The
+    /// name is durable when the directory is: see [`sync_directory`].
     ///
     /// # Errors
     /// As [`Self::begin`]; what is there is looked at anew.
-    pub fn commit(self) -> Result<(), RestoreError> {
-        let Self { target, directory, temporary, options } = self;
-        let mode = Permissions::from_mode(options.mode.unwrap_or(0o600) & 0o7777);
+    pub fn commit(self, mode: u32) -> Result<(), RestoreError> {
+        let Self { target, temporary, options } = self;
+        let mode = Permissions::from_mode(mode & 0o7777);
         let file = temporary.as_file();
         file.set_permissions(mode).map_err(failed("set the mode of", temporary.path()))?;
         file.sync_all().map_err(failed("write", temporary.path()))?;
@@ -146,9 +143,17 @@ impl Installation {
         rename(temporary.path(), &target, flags)?;
         // The name is taken away from the guard: there is nothing left to remove.
         let _ = temporary.into_temp_path().keep();
-        let synced = File::open(&directory).and_then(|directory| directory.sync_all());
-        synced.map_err(failed("sync the directory", &directory))
+        Ok(())
     }
+}
+
+/// Makes the names in a directory durable. Once for each directory, however many were installed there.
+///
+/// # Errors
+/// When the system cannot.
+pub fn sync_directory(directory: &Path) -> Result<(), RestoreError> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(failed("sync the directory", directory))
 }
 
 fn rename(from: &Path, to: &Path, flags: RenameFlags) -> Result<(), RestoreError> {

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use common::{Place, bytes, commits};
 use ultrasimple_core::CheckResult;
-use ultrasimple_sqlite::{CheckLevel, InstallOptions, Installation, RestoreError, check_file};
+use ultrasimple_sqlite::{
+    CheckLevel, InstallOptions, Installation, RestoreError, check_file, sync_directory,
+};
 use ultrasimple_testkit::bank::{self, BankOptions, JournalMode};
 use ultrasimple_testkit::tree::Snapshot;
 
@@ -31,7 +33,8 @@ fn install(target: &Path, image: &[u8], options: InstallOptions) -> Result<(), R
     // A WAL-mode image: the check must not leave a `-wal` or `-shm`.
     let checked = check_file(installation.temporary_path(), CheckLevel::Full).unwrap();
     assert_eq!(checked, CheckResult::Passed);
-    installation.commit()
+    installation.commit(0o640)?;
+    sync_directory(target.parent().unwrap())
 }
 
 fn names(directory: &Path) -> Vec<PathBuf> {
@@ -41,7 +44,7 @@ fn names(directory: &Path) -> Vec<PathBuf> {
     names
 }
 
-const PLAIN: InstallOptions = InstallOptions { force: false, mode: None, create_parents: false };
+const PLAIN: InstallOptions = InstallOptions { force: false, create_parents: false };
 const FORCE: InstallOptions = InstallOptions { force: true, ..PLAIN };
 
 #[test]
@@ -50,7 +53,7 @@ fn a_restored_file_is_the_image_with_its_mode_and_nothing_beside_it() {
     let directory = tempfile::TempDir::new().unwrap();
     let target = directory.path().join("deep/er/bank.db");
     assert!(matches!(install(&target, &image, PLAIN), Err(RestoreError::Io { .. })));
-    let options = InstallOptions { mode: Some(0o640), create_parents: true, force: false };
+    let options = InstallOptions { create_parents: true, force: false };
     install(&target, &image, options).unwrap();
     assert_eq!(names(target.parent().unwrap()), [target.as_path()]);
     assert_eq!(fs::read(&target).unwrap(), image);
@@ -79,7 +82,7 @@ fn a_file_that_appears_meanwhile_is_not_replaced() {
     let target = directory.path().join("bank.db");
     let installation = Installation::begin(&target, PLAIN).unwrap();
     fs::write(&target, "precious").unwrap();
-    assert!(matches!(installation.commit(), Err(RestoreError::Exists { .. })));
+    assert!(matches!(installation.commit(0o640), Err(RestoreError::Exists { .. })));
     assert_eq!(fs::read(&target).unwrap(), b"precious");
     assert_eq!(names(directory.path()), [target]);
 }

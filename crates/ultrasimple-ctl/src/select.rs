@@ -2,7 +2,7 @@
 //!
 //! [`Rule`] is the decision, pure: of one backup, whether it is to be taken. [`Search`] asks it about one
 //! hour after the other, the newest first, and reads the footers; nothing is read that the decision
-//! does not need.
+//! does not need, and nothing at all where the catalog has told ([`Search::hint`]).
 //!
 //! An hour in a key is only an upper bound: its backup was captured in the hour before. So the first
 //! candidate for a time is the newest hour that *starts* at or before it; only the footer tells whether
@@ -11,7 +11,9 @@
 use std::collections::VecDeque;
 
 use serde::Serialize;
-use ultrasimple_core::{Footer, Hour, KeyStem, Timestamp};
+use ultrasimple_core::{
+    CheckResult, ContentHash, Footer, Hour, KeyStem, SourcePath, Timestamp, VolumeName,
+};
 use ultrasimple_store::{FetchError, Held, Store, inventory};
 
 /// What the operator asked for.
@@ -37,14 +39,13 @@ pub(crate) enum Verdict {
 }
 
 impl Rule {
-    /// Decides about a backup by its footer.
-    pub(crate) fn judge(&self, footer: &Footer) -> Verdict {
-        use ultrasimple_core::CheckResult;
-        if self.at.is_some_and(|at| footer.captured_at > at) {
+    /// Decides about a backup by what it is.
+    pub(crate) fn judge(&self, facts: &Facts) -> Verdict {
+        if self.at.is_some_and(|at| facts.captured_at > at) {
             return Verdict::TooLate;
         }
-        match &footer.check {
-            CheckResult::Failed(reason) if !self.marked_ok => {
+        match &facts.marked {
+            Some(reason) if !self.marked_ok => {
                 Verdict::Bad(format!("its check failed when it was taken: {reason}"))
             }
             _ => Verdict::Take,
@@ -52,11 +53,38 @@ impl Rule {
     }
 }
 
+/// What a backup is: as its footer says, or as a catalog says until the footer has been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) volume: VolumeName,
+    /// Where the database was.
+    pub(crate) path: SourcePath,
+    pub(crate) captured_at: Timestamp,
+    /// Of the image.
+    pub(crate) blake3: ContentHash,
+    /// Bytes of the image.
+    pub(crate) size: u64,
+    /// Why it is marked as damaged, if it is.
+    pub(crate) marked: Option<Box<str>>,
+}
+
+impl From<&Footer> for Facts {
+    fn from(footer: &Footer) -> Self {
+        let marked = match &footer.check {
+            CheckResult::Failed(reason) => Some(reason.as_str().into()),
+            _ => None,
+        };
+        let Footer { captured_at, blake3, size, .. } = *footer;
+        let (volume, path) = (footer.volume.clone(), footer.path.clone());
+        Self { volume, path, captured_at, blake3, size, marked }
+    }
+}
+
 /// A backup to restore.
 #[derive(Debug, Clone)]
 pub(crate) struct Pick {
     pub(crate) hour: Hour,
-    pub(crate) footer: Footer,
+    pub(crate) facts: Facts,
 }
 
 /// A backup that was not good enough, and why.
@@ -99,6 +127,7 @@ pub(crate) struct Search {
     /// There are older hours than those in the queue, not yet listed.
     more: bool,
     last: Option<Hour>,
+    hint: Option<(Hour, Facts)>,
     oldest: Option<Hour>,
     oldest_seen: Option<Timestamp>,
     passed_over: Vec<PassedOver>,
@@ -115,8 +144,14 @@ impl Search {
     /// A search among exactly these hours, the newest first.
     pub(crate) fn among(stem: KeyStem, hours: Vec<Hour>, rule: Rule) -> Self {
         let (oldest, queue) = (hours.last().copied(), hours.into());
-        let (last, oldest_seen, passed_over) = (None, None, Vec::new());
-        Self { stem, rule, queue, more: false, last, oldest, oldest_seen, passed_over }
+        let (last, hint, oldest_seen, passed_over) = (None, None, None, Vec::new());
+        Self { stem, rule, queue, more: false, last, hint, oldest, oldest_seen, passed_over }
+    }
+
+    /// Takes what a catalog says of an hour: its footer need not be read before it is restored. Whoever restores
+    /// it finds out whether that is so.
+    pub(crate) fn hint(&mut self, hour: Hour, facts: Facts) {
+        self.hint = Some((hour, facts));
     }
 
     /// Tells the oldest hour there is, where it is not among those searched.
@@ -137,11 +172,15 @@ impl Search {
     /// The next backup that may be taken. Called again, it goes on with older ones.
     pub(crate) async fn next(&mut self, store: &dyn Store) -> Result<Pick, NoPick> {
         while let Some(hour) = self.next_hour(store).await? {
-            let reason = match self.footer(store, hour).await? {
-                Ok(footer) => {
-                    self.oldest_seen = Some(footer.captured_at);
-                    match self.rule.judge(&footer) {
-                        Verdict::Take => return Ok(Pick { hour, footer }),
+            let hint = self.hint.take().filter(|(of, _)| *of == hour).map(|(_, facts)| facts);
+            if let Some(facts) = hint.filter(|facts| self.rule.judge(facts) == Verdict::Take) {
+                return Ok(Pick { hour, facts });
+            }
+            let reason = match self.facts(store, hour).await? {
+                Ok(facts) => {
+                    self.oldest_seen = Some(facts.captured_at);
+                    match self.rule.judge(&facts) {
+                        Verdict::Take => return Ok(Pick { hour, facts }),
                         Verdict::TooLate => continue,
                         Verdict::Bad(reason) => reason,
                     }
@@ -174,7 +213,7 @@ impl Search {
         }
         let offer = match self.next_good(store).await? {
             Some(pick) => {
-                let time = pick.footer.captured_at;
+                let time = pick.facts.captured_at;
                 format!("with --or-older the one captured at {time} is restored instead")
             }
             None => "there is no older good one".to_owned(),
@@ -189,10 +228,10 @@ impl Search {
 
     async fn next_good(&mut self, store: &dyn Store) -> Result<Option<Pick>, NoPick> {
         while let Some(hour) = self.next_hour(store).await? {
-            if let Ok(footer) = self.footer(store, hour).await?
-                && self.rule.judge(&footer) == Verdict::Take
+            if let Ok(facts) = self.facts(store, hour).await?
+                && self.rule.judge(&facts) == Verdict::Take
             {
-                return Ok(Some(Pick { hour, footer }));
+                return Ok(Some(Pick { hour, facts }));
             }
         }
         Ok(None)
@@ -209,14 +248,10 @@ impl Search {
         Ok(self.last)
     }
 
-    /// The footer, or why the backup is lost.
-    async fn footer(
-        &self,
-        store: &dyn Store,
-        hour: Hour,
-    ) -> Result<Result<Footer, String>, NoPick> {
+    /// What the footer says, or why the backup is lost.
+    async fn facts(&self, store: &dyn Store, hour: Hour) -> Result<Result<Facts, String>, NoPick> {
         match ultrasimple_store::footer(store, &self.stem.at(hour).object_key()).await {
-            Ok((footer, _)) => Ok(Ok(footer)),
+            Ok((footer, _)) => Ok(Ok(Facts::from(&footer))),
             Err(error) if error.is_loss() => Ok(Err(error.to_string())),
             Err(FetchError::Newer(error)) => {
                 Err(NoPick::Bad(format!("{}: {error}", self.stem.at(hour))))
@@ -230,8 +265,8 @@ impl Search {
             (_, Some(seen)) => Ok(Some(seen)),
             (None, None) => Ok(None),
             (Some(hour), None) => {
-                let footer = self.footer(store, hour).await?;
-                Ok(Some(footer.map_or(hour.start(), |footer| footer.captured_at)))
+                let facts = self.facts(store, hour).await?;
+                Ok(Some(facts.map_or(hour.start(), |facts| facts.captured_at)))
             }
         }
     }

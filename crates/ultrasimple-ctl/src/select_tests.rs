@@ -150,3 +150,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_catalog_told_is_taken_unread_where_it_is_what_is_asked_for() {
+    let memory = bucket(&[(1, 30, State::Good), (2, 10, State::Good)]);
+    let facts = |index, marked: Option<&str>| Facts {
+        volume: "default".parse().unwrap(),
+        path: ultrasimple_core::SourcePath::from_bytes(b"/t1.db"),
+        captured_at: minute(index, 10),
+        blake3: ultrasimple_core::ContentHash::of(b"image"),
+        size: 5,
+        marked: marked.map(Into::into),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for (hint, at, expected, reads, what) in [
+        ((hour(2), facts(2, None)), None, 2, 0, "told, and asked for"),
+        ((hour(2), facts(2, Some("page 3"))), None, 2, 1, "told to be marked"),
+        ((hour(3), facts(3, None)), None, 2, 1, "of an hour that is not there"),
+        ((hour(2), facts(2, None)), Some(minute(2, 9)), 1, 2, "told to be too late"),
+    ] {
+        let before = memory.reads();
+        let search = async {
+            let rule = Rule { at, ..Rule::default() };
+            let inventory = Inventory::list(&memory, "", at).await.unwrap();
+            let held = &inventory.databases()[&stem("t1")];
+            let mut search = Search::new(stem("t1"), held, rule);
+            search.hint(hint.0, hint.1);
+            search.next(&memory).await.unwrap().hour.index()
+        };
+        assert_eq!(runtime.block_on(search), expected, "{what}");
+        assert_eq!(memory.reads() - before, reads, "{what}");
+    }
+}

@@ -6,16 +6,16 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use ultrasimple_core::{CheckResult, Footer, KeyStem};
-use ultrasimple_sqlite::{CheckLevel, InstallOptions, Installation, check_file};
+use ultrasimple_core::{CheckResult, Footer, KeyStem, ObjectKey};
+use ultrasimple_sqlite::{CheckLevel, InstallOptions, Installation, check_file, sync_directory};
 use ultrasimple_store::{FetchError, Store};
 use ultrasimple_trace::catalogue::{DOWNLOAD, FILE_PATH, IMAGE_SIZE, RESTORE};
 use ultrasimple_trace::{child, here};
 
 use crate::progress::Progress;
-use crate::select::{NoPick, Pick, Rule, Search, Verdict};
+use crate::select::{Facts, NoPick, Pick, Rule, Search, Verdict};
 
 const BUFFER: usize = 256 * 1_024;
 /// The current hour's object may be replaced while it is being read: then it is read again.
@@ -42,7 +42,7 @@ enum Failure {
 }
 
 /// Restores `pick`, or with `--or-older` the first older one that turns out good, to `target`. Gives the
-/// backup that was restored.
+/// backup that was restored. Its name is durable when the directory is: `ultrasimple_sqlite::sync_directory`.
 ///
 /// # Errors
 /// When there is none.
@@ -56,7 +56,7 @@ pub(crate) async fn restore(
 ) -> Result<Pick, NoPick> {
     let mut span = child(&RESTORE);
     span.say(&FILE_PATH, &target.display());
-    span.set(&IMAGE_SIZE, pick.footer.size);
+    span.set(&IMAGE_SIZE, pick.facts.size);
     let at = search.rule().at;
     let restored =
         span.within(search_and_restore(store, search, pick, target, how, progress)).await;
@@ -71,19 +71,19 @@ async fn search_and_restore(
     how: How,
     progress: &Progress,
 ) -> Result<Pick, NoPick> {
-    let path = pick.footer.path.clone();
+    let path = pick.facts.path.clone();
     loop {
         let hour = pick.hour;
         let job = Job { store, stem: &search.stem, rule: search.rule(), target, how, progress };
         match job.run(&pick).await {
-            Ok(footer) => return Ok(Pick { hour, footer }),
+            Ok(facts) => return Ok(Pick { hour, facts }),
             Err(Failure::Other(reason)) => return Err(NoPick::Bad(reason)),
             Err(Failure::Bad(reason)) => search.refuse(store, hour, reason).await?,
             Err(Failure::TooLate) => {}
         }
         pick = search.next(store).await?;
-        if pick.footer.path != path {
-            let (key, other) = (search.stem.at(pick.hour), &pick.footer.path);
+        if pick.facts.path != path {
+            let (key, other) = (search.stem.at(pick.hour), &pick.facts.path);
             return Err(NoPick::Bad(format!("{key}: it is a backup of another database, {other}")));
         }
     }
@@ -99,60 +99,64 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    async fn run(&self, pick: &Pick) -> Result<Footer, Failure> {
+    async fn run(&self, pick: &Pick) -> Result<Facts, Failure> {
         let key = self.stem.at(pick.hour).object_key();
-        let mut expected = pick.footer.clone();
+        let mut expected = pick.facts.clone();
         for _ in 0..ATTEMPTS {
-            let (installation, result) = self.download(&key, &expected).await?;
-            let error = match result {
-                Ok(footer) if footer == expected => {
+            let (installation, result) = self.download(&key, expected.size).await?;
+            let reason = match result {
+                // It is whole and true, and what is there now, expected or not.
+                Ok(footer) => {
+                    self.judge(pick, &Facts::from(&footer))?;
                     return self.install(installation, footer).await;
                 }
-                Ok(_) => None,
                 Err(FetchError::Write(error)) if !is_too_long(&error) => {
                     let target = self.target.display();
                     return Err(Failure::Other(format!("cannot write {target}: {error}")));
                 }
-                Err(FetchError::Write(_)) => {
-                    Some("it has more content than its footer says".to_owned())
-                }
-                Err(error) if error.is_loss() => Some(error.to_string()),
+                Err(FetchError::Write(_)) => "it has more content than its footer says".to_owned(),
+                Err(error) if error.is_loss() => error.to_string(),
                 Err(error) => return Err(Failure::Other(format!("{key}: {error}"))),
             };
             // Was it replaced meanwhile, or is it really damaged? Its footer tells.
-            let footer = match ultrasimple_store::footer(self.store, &key).await {
-                Ok((footer, _)) => footer,
+            let facts = match ultrasimple_store::footer(self.store, &key).await {
+                Ok((footer, _)) => Facts::from(&footer),
                 Err(lost) if lost.is_loss() => return Err(Failure::Bad(lost.to_string())),
                 Err(other) => return Err(Failure::Other(format!("{key}: {other}"))),
             };
-            if let (Some(reason), true) = (error, footer == expected) {
+            if facts == expected {
                 return Err(Failure::Bad(reason));
             }
-            match self.rule.judge(&footer) {
-                _ if footer.path != pick.footer.path => {
-                    let other = &footer.path;
-                    return Err(Failure::Bad(format!("it is by now a backup of {other}")));
-                }
-                Verdict::Take => expected = footer,
-                Verdict::TooLate => return Err(Failure::TooLate),
-                Verdict::Bad(reason) => return Err(Failure::Bad(reason)),
-            }
+            self.judge(pick, &facts)?;
+            expected = facts;
         }
         Err(Failure::Other(format!("{key} changes each time it is read: try again later")))
     }
 
+    /// Whether what is at the key may be restored instead of what was expected there.
+    fn judge(&self, pick: &Pick, facts: &Facts) -> Result<(), Failure> {
+        if facts.path != pick.facts.path {
+            return Err(Failure::Bad(format!(
+                "it is by now a backup of {}: restore it alone, with -o, or try again after \
+                 'ultrasimple-ctl catalog rebuild'",
+                facts.path
+            )));
+        }
+        match self.rule.judge(facts) {
+            Verdict::Take => Ok(()),
+            Verdict::TooLate => Err(Failure::TooLate),
+            Verdict::Bad(reason) => Err(Failure::Bad(reason)),
+        }
+    }
+
+    /// Downloads an image of at most `size` bytes.
     async fn download(
         &self,
-        key: &ultrasimple_core::ObjectKey,
-        expected: &Footer,
+        key: &ObjectKey,
+        size: u64,
     ) -> Result<(Installation, Result<Footer, FetchError>), Failure> {
         let target = self.target.clone();
-        let options = InstallOptions {
-            force: self.how.force,
-            // Never more than permissions: a footer must not make a file setuid.
-            mode: Some(expected.mode & 0o777),
-            create_parents: false,
-        };
+        let options = InstallOptions { force: self.how.force, create_parents: false };
         let (installation, file) = blocking(move || {
             let mut installation = Installation::begin(&target, options).map_err(|e| chain(&e))?;
             let file = installation.file().try_clone().map_err(|e| chain(&e))?;
@@ -160,7 +164,7 @@ impl Job<'_> {
         })
         .await
         .map_err(Failure::Other)?;
-        let capped = Capped { file, left: expected.size, progress: self.progress.clone() };
+        let capped = Capped { file, left: size, progress: self.progress.clone() };
         let writer = BufWriter::with_capacity(BUFFER, capped);
         let mut span = child(&DOWNLOAD);
         span.object(self.store.location(), key);
@@ -169,15 +173,16 @@ impl Job<'_> {
         Ok((installation, result.map(|(footer, ..)| footer)))
     }
 
-    async fn install(&self, installation: Installation, footer: Footer) -> Result<Footer, Failure> {
+    async fn install(&self, installation: Installation, footer: Footer) -> Result<Facts, Failure> {
         // A marked backup is known to be damaged: that it may be restored has been said.
         let check = self.how.check && !footer.check.is_marked();
         blocking(move || {
             if check && let Some(finding) = check_image(&installation)? {
                 return Ok(Err(finding));
             }
-            installation.commit().map_err(|error| chain(&error))?;
-            Ok(Ok(footer))
+            // Never more than permissions: a footer must not make a file setuid.
+            installation.commit(footer.mode & 0o777).map_err(|error| chain(&error))?;
+            Ok(Ok(Facts::from(&footer)))
         })
         .await
         .map_err(Failure::Other)?
@@ -195,6 +200,14 @@ fn check_image(installation: &Installation) -> Result<Option<String>, String> {
         Ok(_) => Ok(None),
         Err(error) => Err(format!("{} (--no-check does without)", chain(&error))),
     }
+}
+
+/// Makes the names in a directory durable.
+///
+/// # Errors
+/// As a text for people.
+pub(crate) fn sync(directory: &Path) -> Result<(), String> {
+    sync_directory(directory).map_err(|error| chain(&error))
 }
 
 /// An error and what caused it, in one line.

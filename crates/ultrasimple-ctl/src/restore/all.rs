@@ -1,23 +1,28 @@
-//! `restore --all --to DIR`: list, look at the footers, plan, restore many at once, report.
+//! `restore --all --to DIR`: list, choose, plan, restore many at once, make it durable, report.
+//!
+//! The catalogs tell where most databases were, and when their newest backup was captured; a footer is read where
+//! they do not, or where the bucket has something else than they say. What a catalog says is believed until the
+//! object is there: its own footer decides.
 //!
 //! Memory: a few hundred bytes for each database, and a few MiB for each of those restored at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use futures::{StreamExt, stream};
 use serde::Serialize;
 use ultrasimple_core::{KeyStem, SourcePath, Timestamp};
-use ultrasimple_store::Store;
+use ultrasimple_store::{Held, Store};
 
 use super::act::{self, How, blocking};
 use super::report::{Backup, Counts, Line, Result as Came};
 use super::{place, plan};
 use crate::filter::Filter;
 use crate::find::{self, LOOKS_IN_FLIGHT};
+use crate::known::Known;
 use crate::progress::Progress;
-use crate::select::{Pick, Rule, Search};
+use crate::select::{Facts, Pick, Rule, Search};
 use crate::{Outcome, complain, show};
 
 /// What is to be done.
@@ -59,22 +64,19 @@ pub(crate) async fn run(store: &dyn Store, task: &Task<'_>) -> anyhow::Result<Ou
         .values()
         .map(|(search, pick)| plan::Source {
             stem: &search.stem,
-            volume: &pick.footer.volume,
-            path: &pick.footer.path,
+            volume: &pick.facts.volume,
+            path: &pick.facts.path,
         })
         .collect();
     let plan::Plan { by_volume, mut places } = plan::plan(&sources, task.by_volume);
-    let mut counts = Counts::default();
-    for line in &lines {
-        counts.add(line);
-    }
-    progress.restoring(chosen.values().map(|(_, pick)| pick.footer.size).sum());
+    progress.restoring(chosen.values().map(|(_, pick)| pick.facts.size).sum());
     let total = chosen.len();
     let jobs = chosen.into_iter().map(|(stem, (search, pick))| {
         let place = places.remove(&stem).unwrap_or_else(|| Err("it has no place".to_owned()));
         restore_one(store, task, &root, search, pick, place, &progress)
     });
     let mut done = stream::iter(jobs).buffer_unordered(task.parallel);
+    let mut counts = Counts::of(&lines);
     while let Some(line) = done.next().await {
         counts.add(&line);
         let (so_far, failed) = (counts.restored + counts.skipped, counts.failed);
@@ -82,6 +84,8 @@ pub(crate) async fn run(store: &dyn Store, task: &Task<'_>) -> anyhow::Result<Ou
         lines.push(line);
     }
     drop(done);
+    make_durable(&root, &mut lines).await;
+    let counts = Counts::of(&lines);
     progress.finish();
     lines.sort_by(|a, b| (a.result, &a.stem).cmp(&(b.result, &b.stem)));
     if !task.json {
@@ -110,15 +114,23 @@ async fn choose(
     progress: &Progress,
 ) -> anyhow::Result<(Chosen, Vec<Line>)> {
     let (location, rule) = (store.location(), task.rule);
-    let inventory = find::matching(store, task.filter, rule.at, None).await;
+    let known = Known::load_or_warn(store, false).await;
+    let inventory = find::matching(store, task.filter, rule.at, Some(&known)).await;
     let inventory = inventory.with_context(|| format!("cannot list {location}"))?;
     let total = inventory.databases().len();
     if total == 0 {
         let which = if task.filter.is_some() { "no database that matches" } else { "no backups" };
         bail!("{location} has {which}: see 'ultrasimple-ctl databases'");
     }
-    let searches = inventory.into_databases().into_iter().map(|(stem, held)| async move {
+    let searches = inventory.into_databases().into_iter().map(|(stem, held)| {
+        let facts = told(&known, &stem, &held);
         let mut search = Search::new(stem, &held, rule);
+        if let Some(facts) = facts {
+            search.hint(held.newest, facts);
+        }
+        search
+    });
+    let searches = searches.map(|mut search| async move {
         let pick = search.next(store).await;
         (search, pick)
     });
@@ -138,6 +150,59 @@ async fn choose(
     Ok((chosen, lines))
 }
 
+/// What the catalogs say of the newest backup of a database, where the bucket has one of that hour and size.
+fn told(known: &Known, stem: &KeyStem, held: &Held) -> Option<Facts> {
+    let entry = known.get(stem)?;
+    let newest = entry.newest.as_ref()?;
+    let is_there = (entry.newest_hour, entry.newest_bytes) == (held.newest, held.newest_bytes);
+    if !is_there || newest.hour() != held.newest || entry.fault.is_some() {
+        return None;
+    }
+    Some(Facts {
+        volume: known.head(entry)?.key.volume.clone(),
+        path: entry.path.clone(),
+        captured_at: newest.captured_at,
+        blake3: newest.blake3,
+        size: newest.size,
+        marked: newest.marked.clone(),
+    })
+}
+
+/// Makes the names of what is there durable, up to `root`: each directory once.
+async fn make_durable(root: &Path, lines: &mut [Line]) {
+    let mut directories = BTreeSet::new();
+    for target in lines.iter().filter_map(|line| line.target.as_ref()) {
+        let target = target.to_path_buf();
+        let above = target.ancestors().skip(1).take_while(|above| above.starts_with(root));
+        // Where one is noted, those above it are.
+        for directory in above {
+            if !directories.insert(directory.to_path_buf()) {
+                break;
+            }
+        }
+    }
+    let syncs = directories.into_iter().map(|directory| async move {
+        let path = directory.clone();
+        (directory, blocking(move || act::sync(&path)).await)
+    });
+    let mut syncs = stream::iter(syncs).buffer_unordered(LOOKS_IN_FLIGHT);
+    let mut failed = BTreeMap::new();
+    while let Some((directory, synced)) = syncs.next().await {
+        if let Err(why) = synced {
+            failed.insert(directory, why);
+        }
+    }
+    for line in lines.iter_mut().filter(|_| !failed.is_empty()) {
+        let target = line.target.as_ref().map(SourcePath::to_path_buf);
+        let mut above = target.iter().flat_map(|target| target.ancestors().skip(1));
+        if let Some(why) = above.find_map(|directory| failed.get(directory)) {
+            line.result = Came::Failed;
+            line.reason =
+                Some(format!("it is there, but may be gone after a power failure: {why}"));
+        }
+    }
+}
+
 async fn restore_one(
     store: &dyn Store,
     task: &Task<'_>,
@@ -150,10 +215,10 @@ async fn restore_one(
     let stem = search.stem.clone();
     let backup = Some(Backup::of(&stem, &pick));
     let there = {
-        let (root, footer) = (root.to_path_buf(), pick.footer.clone());
+        let (root, facts) = (root.to_path_buf(), pick.facts.clone());
         blocking(move || {
             let target = place::prepare(&root, &place?)?;
-            let right = place::is_right(&target, &footer);
+            let right = place::is_right(&target, &facts);
             let right = right.map_err(|e| format!("cannot read {}: {e}", target.display()))?;
             Ok((target, right))
         })
@@ -164,7 +229,7 @@ async fn restore_one(
         Err(reason) => return Line::failed(stem, backup, reason),
     };
     if right {
-        progress.bytes(pick.footer.size);
+        progress.bytes(pick.facts.size);
         return Line::done(stem, Came::Skipped, &pick, &target, search.passed_over());
     }
     match act::restore(store, &mut search, pick, &target, task.how, progress).await {

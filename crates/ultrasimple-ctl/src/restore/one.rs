@@ -45,12 +45,17 @@ pub(crate) async fn run(
     let stem = search.stem.clone();
     let why = |error| anyhow!("{stem}: {}", report::explain(&error, rule.at));
     let pick = search.next(store).await.map_err(why)?;
-    progress.restoring(pick.footer.size);
+    progress.restoring(pick.facts.size);
     let target = output.to_path_buf();
     let restored = act::restore(store, &mut search, pick, &target, how, &progress).await;
     progress.finish();
     let pick = restored.map_err(why)?;
     let absolute = std::path::absolute(output).unwrap_or_else(|_| output.to_path_buf());
+    let directory = absolute.parent().unwrap_or(&absolute).to_path_buf();
+    let synced = act::blocking(move || act::sync(&directory)).await;
+    synced.map_err(|why| {
+        anyhow!("{stem} was restored, but may be gone after a power failure: {why}")
+    })?;
     let passed = search.passed_over();
     if json {
         let database = Line::done(stem, report::Result::Restored, &pick, &absolute, passed);
@@ -60,10 +65,10 @@ pub(crate) async fn run(
     for passed in passed {
         complain(&format!("passed over {}: {}", passed.key, passed.reason));
     }
-    let footer = &pick.footer;
-    let (time, bytes) = (show::time(footer.captured_at), show::bytes(footer.size));
-    let marked = if footer.check.is_marked() { "; MARKED: its check had failed" } else { "" };
-    let (path, output) = (&footer.path, output.display());
+    let facts = &pick.facts;
+    let (time, bytes) = (show::time(facts.captured_at), show::bytes(facts.size));
+    let marked = if facts.marked.is_some() { "; MARKED: its check had failed" } else { "" };
+    let (path, output) = (&facts.path, output.display());
     show::print(&format!("restored {path} as of {time} to {output} ({bytes}){marked}\n"))?;
     Ok(Outcome::AllWell)
 }

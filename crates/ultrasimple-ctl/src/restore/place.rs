@@ -4,7 +4,9 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use ultrasimple_core::{ContentHash, Footer};
+use ultrasimple_core::ContentHash;
+
+use crate::select::Facts;
 
 /// Creates `dir` where it is missing, and resolves links on the way to it: the operator named it.
 ///
@@ -45,17 +47,17 @@ pub(crate) fn prepare(root: &Path, relative: &Path) -> Result<PathBuf, String> {
     Ok(target)
 }
 
-/// Whether `target` already is what the footer says, with nothing beside it that SQLite would apply.
+/// Whether `target` already is what the backup holds, with nothing beside it that SQLite would apply.
 ///
 /// # Errors
 /// When it cannot be read.
-pub(crate) fn is_right(target: &Path, footer: &Footer) -> io::Result<bool> {
+pub(crate) fn is_right(target: &Path, facts: &Facts) -> io::Result<bool> {
     let found = match fs::symlink_metadata(target) {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
-    if !found.is_file() || found.len() != footer.size {
+    if !found.is_file() || found.len() != facts.size {
         return Ok(false);
     }
     for suffix in ["-wal", "-shm", "-journal"] {
@@ -65,7 +67,7 @@ pub(crate) fn is_right(target: &Path, footer: &Footer) -> io::Result<bool> {
             return Ok(false);
         }
     }
-    Ok(hash(target)? == footer.blake3)
+    Ok(hash(target)? == facts.blake3)
 }
 
 fn hash(path: &Path) -> io::Result<ContentHash> {

@@ -52,13 +52,13 @@ pub(crate) struct Backup {
 
 impl Backup {
     pub(crate) fn of(stem: &KeyStem, pick: &Pick) -> Self {
-        let footer = &pick.footer;
+        let facts = &pick.facts;
         Self {
             key: stem.at(pick.hour).to_string(),
-            path: footer.path.clone(),
-            volume: footer.volume.clone(),
-            captured_at: footer.captured_at,
-            image_bytes: footer.size,
+            path: facts.path.clone(),
+            volume: facts.volume.clone(),
+            captured_at: facts.captured_at,
+            image_bytes: facts.size,
         }
     }
 }
@@ -125,6 +125,14 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    pub(crate) fn of(lines: &[Line]) -> Self {
+        let mut counts = Self::default();
+        for line in lines {
+            counts.add(line);
+        }
+        counts
+    }
+
     pub(crate) fn add(&mut self, line: &Line) {
         match line.result {
             Result::Restored => {
