@@ -170,6 +170,18 @@ pub struct Opened {
     condition: Condition,
 }
 
+/// A catalog that is taken to be missing, in order to write it. If it is there after all, [`Opened::write`] fails.
+/// `None` where the store does not honour that condition.
+pub fn begin(store: &dyn Store, key: &ShardKey, author: &Author) -> Option<Opened> {
+    let able = store.capabilities();
+    able.put_if_absent.then(|| Opened { catalog: new(key, author), condition: Condition::Absent })
+}
+
+fn new(key: &ShardKey, author: &Author) -> Catalog {
+    let epoch = author.epoch.unwrap_or_default();
+    Catalog::new(key.clone(), author.shards, epoch, author.node.clone(), author.now)
+}
+
 /// Reads a catalog in order to write it. One that is damaged or foreign is begun anew, with a warning.
 ///
 /// # Errors
@@ -179,21 +191,17 @@ pub async fn open(
     key: &ShardKey,
     author: &Author,
 ) -> Result<Opened, UpdateError> {
-    let new = || {
-        let epoch = author.epoch.unwrap_or_default();
-        Catalog::new(key.clone(), author.shards, epoch, author.node.clone(), author.now)
-    };
     let (catalog, condition) = match read(store, key).await {
         Ok(Some((catalog, etag))) => (catalog, Condition::Matches(etag)),
-        Ok(None) => (new(), Condition::Absent),
+        Ok(None) => (new(key, author), Condition::Absent),
         Err(ReadError::Store(error)) => return Err(error.into()),
         Err(ReadError::Unusable { error: error @ CatalogError::Newer(_), .. }) => {
             return Err(UpdateError::Newer(error));
         }
         Err(ReadError::Unusable { error, etag }) => {
-            let key = key.object_key();
-            tracing::warn!(%key, %error, "The catalog {key} cannot be used and is begun anew: {error}");
-            (new(), Condition::Matches(etag))
+            let name = key.object_key();
+            tracing::warn!(key = %name, %error, "The catalog {name} cannot be used and is begun anew: {error}");
+            (new(key, author), Condition::Matches(etag))
         }
     };
     if let Some(epoch) = author.epoch

@@ -30,6 +30,11 @@ impl Due {
     pub(crate) fn is_anything(self) -> bool {
         self != Self::default()
     }
+
+    /// Nothing but what changed is to be told.
+    pub(crate) fn is_write_only(self) -> bool {
+        self == Self { write: true, ..Self::default() }
+    }
 }
 
 /// What is known of a shard's catalog in the bucket.
@@ -64,6 +69,11 @@ impl Agenda {
     /// Takes in what was read of the catalog.
     pub(crate) fn learn(&mut self, facts: Facts) {
         self.facts = Some(facts);
+    }
+
+    /// Whether nothing is known of the catalog: there was none to be read, and none has been written.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.facts.is_none()
     }
 
     /// The catalog was written at `now`, or there was nothing to write.

@@ -121,14 +121,20 @@ pub(crate) struct Dispatcher<O> {
 /// The largest exposure first; among equals, the first to arrive.
 #[derive(Debug)]
 struct Queued<O> {
-    order: Reverse<(Duration, u64)>,
+    arrival: u64,
     owner: O,
     offer: Offer,
 }
 
+impl<O> Queued<O> {
+    fn order(&self) -> Reverse<(Duration, u64)> {
+        Reverse((self.offer.since, self.arrival))
+    }
+}
+
 impl<O> PartialEq for Queued<O> {
     fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
+        self.order() == other.order()
     }
 }
 impl<O> Eq for Queued<O> {}
@@ -139,7 +145,7 @@ impl<O> PartialOrd for Queued<O> {
 }
 impl<O> Ord for Queued<O> {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.order.cmp(&other.order)
+        self.order().cmp(&other.order())
     }
 }
 
@@ -161,13 +167,12 @@ impl<O> Dispatcher<O> {
 
     /// Takes a database to be backed up.
     pub(crate) fn offer(&mut self, owner: O, offer: Offer) {
-        if offer.has_failed {
+        if offer.has_failed() {
             self.second.push_back((owner, offer));
             return;
         }
         self.arrivals += 1;
-        let order = Reverse((offer.since, self.arrivals));
-        self.first.push(Queued { order, owner, offer });
+        self.first.push(Queued { arrival: self.arrivals, owner, offer });
     }
 
     /// Takes out what waits of some owners.

@@ -3,20 +3,13 @@
 use super::*;
 use crate::budget::Begin;
 use crate::scan::test_id;
-use crate::shard::Failure;
+use crate::shard::{Failure, Past};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
 const NO_LIMIT: Option<u64> = None;
 
 fn offer(id: u32, since: u64, has_failed: bool) -> Offer {
-    Offer {
-        id: test_id(id),
-        since: S(since),
-        last: None,
-        unsure_since: None,
-        doubted: None,
-        has_failed,
-    }
+    Offer::new(test_id(id), S(since), Past { has_failed, ..Past::default() })
 }
 
 fn failed(kind: &'static str) -> Outcome {
@@ -207,4 +200,10 @@ fn attempts_that_send_nothing_cost_no_budget() {
     assert!(scene.begin().is_none(), "two a day are spent");
     scene.budget.meter(2, wait);
     assert!(scene.begin().is_some());
+}
+
+/// A million may wait in a first cycle.
+#[test]
+fn what_waits_is_small() {
+    assert!(size_of::<Queued<[usize; 2]>>() <= 56);
 }

@@ -26,7 +26,7 @@ use crate::shard_owner::{Ask, ShardOwner};
 use crate::tending::{TendError, Tender};
 
 /// Shards tended at once: each holds one catalog in memory.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 /// The time between two rounds.
 const ROUND: Duration = Duration::from_secs(15);
 /// The time between two comparisons, and in which a budget of requests is to do.

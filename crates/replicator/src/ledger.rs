@@ -43,6 +43,8 @@ impl Ledger {
         let stored = self.page.changed.entry(id).or_default();
         let hour = backup.newest.hour();
         stored.retain(|earlier| earlier.newest.hour() != hour);
+        // Nearly always it is one: room for more would be most of what a first backup takes.
+        stored.reserve_exact(1);
         stored.push(backup);
     }
 

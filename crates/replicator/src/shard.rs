@@ -12,6 +12,7 @@
 //! when the change has been waiting; after an attempt that may have stored something, or may still do so, only a
 //! write that the store confirms makes it clean: it takes the place that the other was meant for.
 
+mod backlog;
 pub(crate) mod portrait;
 
 use std::collections::{HashMap, HashSet};
@@ -27,6 +28,7 @@ use crate::keeping::Kept;
 use crate::ledger::Ledger;
 use crate::scan::{DatabaseId, Gone, Identity};
 use crate::scanner::{Changed, News};
+use backlog::{Active, Backlog};
 
 /// The newest backup of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,49 +99,48 @@ pub(crate) enum Outcome {
     Deferred,
 }
 
-#[derive(Debug)]
-struct Active {
-    since: Duration,
-    offered: bool,
-    /// The last fingerprint seen since it was offered.
-    seen: Option<FingerprintDigest>,
-    failing: Option<Box<Failing>>,
-    /// See [`Offer::unsure_since`].
-    unsure_since: Option<Hour>,
-    /// See [`Offer::doubted`].
-    doubted: Option<Hour>,
-}
-
 /// A database to be backed up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Offer {
     pub(crate) id: DatabaseId,
     /// Since when its oldest change has been waiting (monotonic clock).
     pub(crate) since: Duration,
-    pub(crate) last: Option<Box<LastBackup>>,
-    /// The bucket may have later backups than `last`, of this hour or later ones: an owner before this one
-    /// ended before it could tell.
-    pub(crate) unsure_since: Option<Hour>,
-    /// An attempt of ours may have stored something, or may still do so: in this hour at the latest.
-    pub(crate) doubted: Option<Hour>,
+    /// `None` where there is nothing: a million of these may wait in a first cycle.
+    past: Option<Box<Past>>,
+}
+
+/// What there was of a database before it was offered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Past {
+    pub(crate) known: Known,
     /// The last attempt failed.
     pub(crate) has_failed: bool,
 }
 
 /// What an owner knows of the newest backup of a database.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Known {
     pub(crate) last: Option<LastBackup>,
-    /// See [`Offer::unsure_since`].
+    /// The bucket may have later backups than `last`, of this hour or later ones: an owner before this one
+    /// ended before it could tell.
     pub(crate) unsure_since: Option<Hour>,
-    /// See [`Offer::doubted`].
+    /// An attempt of ours may have stored something, or may still do so: in this hour at the latest.
     pub(crate) doubted: Option<Hour>,
 }
 
 impl Offer {
+    pub(crate) fn new(id: DatabaseId, since: Duration, past: Past) -> Self {
+        let past = (past != Past::default()).then(|| Box::new(past));
+        Self { id, since, past }
+    }
+
+    /// Whether the last attempt failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.past.as_ref().is_some_and(|past| past.has_failed)
+    }
+
     pub(crate) fn known(self) -> Known {
-        let Self { last, unsure_since, doubted, .. } = self;
-        Known { last: last.map(|last| *last), unsure_since, doubted }
+        self.past.map(|past| past.known).unwrap_or_default()
     }
 }
 
@@ -198,7 +199,7 @@ pub(crate) struct Recalled {
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
     held: Holdings<DatabaseId>,
-    active: HashMap<DatabaseId, Active>,
+    active: Backlog,
     /// Held, but to be looked at again in the next cycle.
     unsettled: HashSet<DatabaseId>,
     absent: Absentees,
@@ -227,7 +228,7 @@ impl Shard {
             // What an attempt that is under way will have done, nobody will hear.
             let doubted = self
                 .active
-                .remove(&id)
+                .remove(id)
                 .and_then(|active| active.doubted.max(active.offered.then(|| Hour::of(time))));
             self.unsettled.remove(&id);
             let held = self.held.get(id);
@@ -239,22 +240,28 @@ impl Shard {
                 self.absent.insert(identity, held, fate);
             }
         }
+        let unsure_since = self.unsure_since.filter(|_| !self.has_observed);
+        let (alike, mut many) =
+            (Active { since: now, unsure_since, ..Active::default() }, Vec::new());
         for Changed { id, identity, digest } in news.changed {
             let (is_recalled, doubted) = self.reappears(id, identity);
-            if let Some(active) = self.active.get_mut(&id) {
+            if let Some(active) = self.active.get_mut(id) {
                 active.seen = Some(digest);
             } else if doubted.is_some() || !self.is_held(id, digest) {
-                self.activate(id, now);
                 let may_be_stale = is_recalled || !self.has_observed;
-                if let Some(active) = self.active.get_mut(&id) {
-                    active.unsure_since = self.unsure_since.filter(|_| may_be_stale);
-                    active.doubted = doubted;
+                let unsure_since = self.unsure_since.filter(|_| may_be_stale);
+                let active = Active { since: now, unsure_since, doubted, ..Active::default() };
+                if active == alike {
+                    many.push(id);
+                } else {
+                    self.active.insert(id, active);
                 }
             }
         }
+        self.active.extend(many, &alike);
         self.has_observed = true;
         for id in std::mem::take(&mut self.unsettled) {
-            if !self.active.contains_key(&id) {
+            if !self.active.contains(id) {
                 self.activate(id, now);
             }
         }
@@ -279,38 +286,29 @@ impl Shard {
     }
 
     fn activate(&mut self, id: DatabaseId, since: Duration) {
-        let active = Active {
-            since,
-            offered: false,
-            seen: None,
-            failing: None,
-            unsure_since: None,
-            doubted: None,
-        };
-        self.active.insert(id, active);
+        self.active.insert(id, Active { since, ..Active::default() });
     }
 
     /// All that wait and may be backed up now; each is offered until [`Self::settle`] is told how it
     /// went. A database backed up less than `min_interval` ago goes on waiting.
     pub(crate) fn offers(&mut self, now: Duration, min_interval: Duration) -> Vec<Offer> {
+        let Self { held, active, .. } = self;
+        let is_rested =
+            |id| held.get(id).is_none_or(|held| held.backup.stored_at + min_interval <= now);
         let mut offers = Vec::new();
-        for (&id, active) in self.active.iter_mut().filter(|(_, active)| !active.offered) {
-            let last = self.held.get(id).map(|held| Box::new(held.backup));
-            let rests = last.as_ref().is_some_and(|last| last.stored_at + min_interval > now);
-            if !rests {
-                active.offered = true;
-                active.seen = None;
-                let has_failed = active.failing.is_some();
-                let &mut Active { since, unsure_since, doubted, .. } = active;
-                offers.push(Offer { id, since, last, unsure_since, doubted, has_failed });
-            }
-        }
+        active.offer(is_rested, |id, active| {
+            let last = held.get(id).map(|held| held.backup);
+            let &Active { since, unsure_since, doubted, .. } = active;
+            let known = Known { last, unsure_since, doubted };
+            let past = Past { known, has_failed: active.failing.is_some() };
+            offers.push(Offer::new(id, since, past));
+        });
         offers
     }
 
     /// Takes in how an attempt ended. Of a database that is gone by now, nothing is kept.
     pub(crate) fn settle(&mut self, id: DatabaseId, outcome: Outcome, now: Duration) {
-        let Some(active) = self.active.get_mut(&id) else { return };
+        let Some(active) = self.active.get_mut(id) else { return };
         active.offered = false;
         let seen = active.seen.take();
         if let Outcome::Doubtful(_, hour) | Outcome::GivenUp(hour) = &outcome {
@@ -339,16 +337,12 @@ impl Shard {
             Outcome::Vanished | Outcome::GivenUp(_) | Outcome::Deferred => return,
         };
         let Active { since, unsure_since, doubted, .. } = *active;
-        self.active.remove(&id);
-        if self.active.is_empty() {
-            // After a first cycle nearly all databases are at rest, for good.
-            self.active.shrink_to_fit();
-        }
+        self.active.remove(id);
         let backup = backup.or_else(|| self.held.get(id).map(|held| held.backup));
         let Some(backup) = backup else {
             // Unchanged since a backup of which was learned meanwhile that it is lost.
             self.activate(id, since);
-            if let Some(active) = self.active.get_mut(&id) {
+            if let Some(active) = self.active.get_mut(id) {
                 (active.unsure_since, active.doubted) = (unsure_since, doubted);
             }
             return;
@@ -388,14 +382,14 @@ impl Shard {
         let (mut failing, mut waiting) = (0, 0);
         let (mut failing_exposure, mut waiting_exposure) = (Duration::ZERO, Duration::ZERO);
         let mut unserved = Duration::ZERO;
-        for (id, active) in &self.active {
+        for (id, active) in self.active.iter() {
             let exposure = now.saturating_sub(active.since);
             let kind = active.failing.as_ref().map(|failing| failing.failure.kind);
             if kind.is_none_or(|kind| OF_ALL.contains(&kind)) {
                 unserved = unserved.max(exposure);
             }
             // Those whose newest backup is damaged are counted apart: they need not be waiting.
-            let is_damaged = self.held.damage(*id).is_some();
+            let is_damaged = self.held.damage(id).is_some();
             if is_damaged || active.failing.is_some() {
                 failing += u64::from(!is_damaged);
                 failing_exposure = failing_exposure.max(exposure);
@@ -432,7 +426,7 @@ impl Shard {
                 unplaced.push(id);
                 return None;
             };
-            let failing = active.get(&id).and_then(|active| active.failing.as_ref());
+            let failing = active.get(id).and_then(|active| active.failing.as_ref());
             let kept = failing.filter(|failing| failing.failure.kind == DAMAGED_KEPT);
             Some(Change {
                 stem,
@@ -505,10 +499,10 @@ impl Shard {
         for &(id, lost) in &lost {
             self.held.remove(id);
             self.unsettled.remove(&id);
-            if !self.active.contains_key(&id) {
+            if !self.active.contains(id) {
                 self.activate(id, now);
             }
-            if let Some(active) = self.active.get_mut(&id) {
+            if let Some(active) = self.active.get_mut(id) {
                 active.unsure_since = match lost {
                     Lost::Unusable => None,
                     Lost::Replaced(newest) => Some(newest),
@@ -526,7 +520,7 @@ impl Shard {
 
     /// Why a database is failing, if it is.
     pub(crate) fn failing(&self, id: DatabaseId) -> Option<Failing> {
-        let attempt = self.active.get(&id).and_then(|active| active.failing.as_deref().cloned());
+        let attempt = self.active.get(id).and_then(|active| active.failing.as_deref().cloned());
         attempt.or_else(|| damage(&self.held.get(id)?.backup))
     }
 }

@@ -337,7 +337,8 @@ impl State {
         self.is_tending = true;
         let epoch = seat.grant.epoch;
         let is_sure = self.shard.is_sure();
-        Some(Job { key: seat.shard.clone(), epoch, due, is_sure, changes, gone })
+        let is_blank = self.agenda.is_blank();
+        Some(Job { key: seat.shard.clone(), epoch, due, is_blank, is_sure, changes, gone })
     }
 
     fn end_tending(&mut self, tended: Tended, now: Duration) {

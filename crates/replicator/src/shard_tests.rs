@@ -153,8 +153,8 @@ fn a_doubt_outlives_the_database() {
         // As the bucket had it before, to the fingerprint.
         let news = News { changed: vec![known(again)], gone: Vec::new() };
         shard.observe(news, S(4), Timestamp::UNIX_EPOCH);
-        let offers = shard.offers(S(4), Duration::ZERO);
-        assert_eq!(offers.first().map(|offer| offer.doubted), Some(Some(hour)), "{is_settled}");
+        let known = shard.offers(S(4), Duration::ZERO).remove(0).known();
+        assert_eq!(known.doubted, Some(hour), "{is_settled}");
     }
 }
 
@@ -283,14 +283,15 @@ fn what_the_catalog_says_is_held_where_the_fingerprint_is_the_same() {
     see(&mut shard, &seen, &[], S(1));
     let mut offers = shard.offers(S(1), Duration::ZERO);
     offers.sort_by_key(|offer| offer.id);
-    let told: Vec<_> = offers.iter().map(|o| (o.id, o.last.is_some(), o.unsure_since)).collect();
+    let told = offers.into_iter().map(|offer| (offer.id, offer.known()));
+    let told: Vec<_> = told.map(|(id, k)| (id, k.last.is_some(), k.unsure_since)).collect();
     assert_eq!(told, [(ids[1], true, Some(since)), (ids[2], false, Some(since))]);
     assert_eq!(shard.untold().changes, 0, "nothing has been stored");
     // Later ones nobody before can have stored.
     let id = test_id(4);
     see(&mut shard, &[(id, digest(1))], &[], S(2));
-    let offers = shard.offers(S(2), Duration::ZERO);
-    assert_eq!(offers[0].unsure_since, None);
+    let known = shard.offers(S(2), Duration::ZERO).remove(0).known();
+    assert_eq!(known.unsure_since, None);
 }
 
 #[test]
@@ -367,8 +368,9 @@ fn a_lost_backup_is_made_again_and_what_is_newer_than_the_catalog_is_not_lost() 
     shard.settle(ids[1], stored(1, true), S(2));
     shard.written(&HashMap::new());
     assert_eq!(shard.forget(|_, _| Some(Lost::Unusable), S(3)), 1);
-    let offers = shard.offers(S(3), Duration::ZERO);
-    assert_eq!((offers.len(), offers[0].id, &offers[0].last), (1, ids[0], &None));
+    let mut offers = shard.offers(S(3), Duration::ZERO);
+    assert_eq!((offers.len(), offers[0].id), (1, ids[0]));
+    assert_eq!(offers.remove(0).known().last, None);
 }
 
 #[test]
@@ -433,8 +435,9 @@ fn a_backup_that_is_lost_while_nothing_new_is_found_is_made_again() {
     shard.written(&HashMap::new());
     assert_eq!(shard.forget(|_, _| Some(Lost::Unusable), S(4)), 1);
     shard.settle(id, Outcome::Unchanged { digest: digest(2), settled: true }, S(5));
-    let offers = shard.offers(S(6), Duration::ZERO);
-    assert_eq!((offers.len(), &offers[0].last, offers[0].since), (1, &None, S(3)));
+    let mut offers = shard.offers(S(6), Duration::ZERO);
+    assert_eq!((offers.len(), offers[0].since), (1, S(3)));
+    assert_eq!(offers.remove(0).known().last, None);
     shard.settle(id, stored(1, true), S(7));
     assert_eq!(shard.glance(S(8)).pending, 0);
 }

@@ -177,7 +177,8 @@ impl Owner {
         self.is_tending = true;
         let (key, epoch) = (self.seat.shard.clone(), self.seat.grant.epoch);
         let is_sure = self.shard.is_sure();
-        Some(Work(Job { key, epoch, due, is_sure, changes, gone }))
+        let is_blank = self.agenda.is_blank();
+        Some(Work(Job { key, epoch, due, is_blank, is_sure, changes, gone }))
     }
 
     /// What came of it; `None`: it failed, or was given up. Gives the number of databases that turned out to be lost.
@@ -315,7 +316,7 @@ impl Offered {
 
     /// Whether the bucket may have more than the owner knows.
     pub fn is_unsure(&self) -> bool {
-        self.0.unsure_since.is_some()
+        self.0.clone().known().unsure_since.is_some()
     }
 }
 

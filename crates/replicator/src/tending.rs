@@ -43,6 +43,8 @@ pub(crate) struct Job {
     /// Of its owner.
     pub(crate) epoch: Epoch,
     pub(crate) due: Due,
+    /// There was no catalog that could be read.
+    pub(crate) is_blank: bool,
     /// The bucket has nothing that the owner does not know.
     pub(crate) is_sure: bool,
     pub(crate) changes: Vec<Change>,
@@ -124,7 +126,11 @@ impl Tender {
     pub(crate) async fn tend(&self, job: Job, is_final: bool) -> Result<Tended, TendError> {
         let store = &*self.store;
         let author = self.author(Some(job.epoch), is_final && job.is_sure);
-        let mut opened = catalogs::open(store, &job.key, &author).await?;
+        let mut opened = match catalogs::begin(store, &job.key, &author) {
+            // Where there is one by now, the write finds out.
+            Some(begun) if job.is_blank && job.due.is_write_only() => begun,
+            _ => catalogs::open(store, &job.key, &author).await?,
+        };
         let mut edits: Vec<_> = job.changes.into_iter().map(Edit::Change).collect();
         apply(&mut opened.catalog, &edits);
         let departures = departures(&opened.catalog, &job.gone);

@@ -233,3 +233,15 @@ async fn an_opened_catalog_is_not_written_over_another() {
     let written = opened.write(&world.store, &owner(1)).await;
     assert!(matches!(written, Err(StoreError::ConditionFailed)));
 }
+
+#[tokio::test]
+async fn one_that_is_taken_to_be_missing_is_not_written_over_one_that_is_there() {
+    let world = World::new().await;
+    let begin = || catalogs::begin(&world.store, &shard(0), &owner(1));
+    begin().unwrap().write(&world.store, &owner(1)).await.unwrap();
+    let written = begin().unwrap().write(&world.store, &owner(1)).await;
+    assert!(matches!(written, Err(StoreError::ConditionFailed)));
+    // Where that would not be noticed, it is read.
+    world.faults().unconditional = true;
+    assert!(begin().is_none());
+}

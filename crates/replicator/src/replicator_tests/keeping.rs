@@ -25,10 +25,13 @@ async fn a_restart_over_unchanged_databases_sends_nothing() {
     for n in 0..10 {
         drop(world.bank(&format!("t{n}.db")));
     }
+    let before = world.requests().gets;
     let mut session = world.session().await;
     assert_eq!(session.cycle().await.stored, 10);
     settle(&world, &mut session).await;
     session.stop().await;
+    let gets = world.requests().gets - before;
+    assert_eq!(gets, 1 + 4, "the epoch, and that no shard has a catalog, which is asked once");
     assert_eq!(world.catalog().await.len(), 10);
     for hours in [0, 1, 30] {
         world.clock.advance(HOUR * hours);

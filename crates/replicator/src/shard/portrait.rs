@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ultrasimple_core::Hour;
 
-use super::{Active, Failing, Shard};
+use super::backlog::Active;
+use super::{Failing, Shard};
 use crate::scan::DatabaseId;
 
 /// Upper bounds of the ages by which waiting changes are counted.
@@ -55,14 +56,14 @@ impl Shard {
                 *count += 1;
             }
         }
-        let is_failing = |(&id, active): (&DatabaseId, &Active)| {
+        let is_failing = |(id, active): (DatabaseId, &Active)| {
             active.failing.as_ref().map(|failing| (failing.since, id))
         };
         let mut failing: Vec<_> = self.active.iter().filter_map(is_failing).collect();
         let damaged = self
             .held
             .damaged_ids()
-            .filter(|id| self.active.get(id).is_none_or(|active| active.failing.is_none()));
+            .filter(|id| self.active.get(*id).is_none_or(|active| active.failing.is_none()));
         let stored_at = |id| self.held.get(id).map_or(now, |held| held.backup.stored_at);
         failing.extend(damaged.map(|id| (stored_at(id), id)));
         if failing.len() > most {
@@ -78,7 +79,7 @@ impl Shard {
     pub(crate) fn standing(&self, id: DatabaseId) -> Standing {
         let newest = self.held.get(id).map(|held| (held.backup.hour, held.backup.stored_at));
         Standing {
-            waiting_since: self.active.get(&id).map(|active| active.since),
+            waiting_since: self.active.get(id).map(|active| active.since),
             failing: self.failing(id),
             newest,
         }
