@@ -92,6 +92,10 @@ fn pack(text: &str) -> Vec<u8> {
 
 #[test]
 fn the_stored_form_stays_readable() {
+    if std::env::var_os("ULTRASIMPLE_WRITE_GOLDEN").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/catalog-v1.jsonl.lz4");
+        std::fs::write(path, golden().to_bytes().unwrap()).unwrap();
+    }
     assert_eq!(Catalog::parse(GOLDEN, &key()).unwrap(), golden());
     assert_eq!(unpack(&golden().to_bytes().unwrap()), unpack(GOLDEN));
 }

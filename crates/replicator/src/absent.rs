@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use ultrasimple_core::{Hour, Timestamp};
 
 use crate::held::{Held, Holdings};
-use crate::scan::Identity;
+use crate::scan::{DatabaseId, Identity};
 
 /// What became of a database that no scan shows. The default: it is to be seen yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,16 +38,42 @@ impl Absentees {
         }
     }
 
-    pub(crate) fn remove(&mut self, identity: Identity) -> Option<(Held, Fate)> {
-        let held = self.held.get(identity)?;
-        self.held.remove(identity);
-        let fate = self.fates.remove(&identity).unwrap_or_default();
+    /// Takes in many at once.
+    pub(crate) fn extend(&mut self, all: impl Iterator<Item = (Identity, Held, Fate)>) {
+        let Self { held, fates } = self;
+        held.extend(all.map(|(identity, held, fate)| {
+            fates.remove(&identity);
+            if fate != Fate::default() {
+                fates.insert(identity, fate);
+            }
+            (identity, held)
+        }));
+    }
+
+    /// Gives what the bucket holds of databases that a scan shows to `held`. Tells which are among these, and what
+    /// had become of them.
+    pub(crate) fn give(
+        &mut self,
+        shown: impl Iterator<Item = (Identity, DatabaseId)>,
+        held: &mut Holdings<DatabaseId>,
+    ) -> HashMap<DatabaseId, Fate> {
+        if self.is_empty() {
+            return HashMap::new();
+        }
+        let known: Vec<_> = shown.filter(|(identity, _)| self.held.has(*identity)).collect();
+        self.held.give(&known, held);
+        let fates = known.into_iter().map(|(identity, id)| {
+            let fate = self.fates.remove(&identity);
+            (id, fate.unwrap_or_default())
+        });
+        let fates = fates.collect();
         if self.held.is_empty() {
             // After the first scan nearly none is left, for good.
             self.held.merge();
             self.fates.shrink_to_fit();
+            held.merge();
         }
-        Some((held, fate))
+        fates
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -138,11 +164,20 @@ mod tests {
         absentees.told(gone, Timestamp::UNIX_EPOCH);
         absentees.told(identity(4), Timestamp::UNIX_EPOCH);
         assert_eq!(absentees.untold_count(), 1);
-        assert_eq!(absentees.remove(identity(4)), None);
-        assert_eq!(absentees.remove(seen_never), Some((held(), Fate::default())));
-        let (_, fate) = absentees.remove(gone).unwrap();
+        let mut shown = Holdings::default();
+        let mut show = |absentees: &mut Absentees, one: u32| {
+            let id = test_id(100 + one);
+            let fates = absentees.give([(identity(one), id)].into_iter(), &mut shown);
+            let fate = fates.get(&id).copied();
+            assert!(fate.is_none() || shown.get(id) == Some(held()));
+            fate
+        };
+        assert_eq!(show(&mut absentees, 4), None);
+        assert_eq!(show(&mut absentees, 1), Some(Fate::default()));
+        assert_eq!(show(&mut absentees, 1), None);
+        let fate = show(&mut absentees, 2).unwrap();
         assert!(fate.is_told && fate.doubted.is_some());
-        assert!(absentees.remove(told).is_some() && absentees.is_empty());
+        assert!(show(&mut absentees, 3).is_some() && absentees.is_empty());
     }
 
     #[test]
@@ -151,8 +186,11 @@ mod tests {
         let mut absentees = Absentees::default();
         let told = Fate { is_told: true, ..Fate::default() };
         absentees.insert(one, held(), told);
-        absentees.remove(one);
+        absentees.give([(one, test_id(1))].into_iter(), &mut Holdings::default());
         absentees.insert(one, held(), Fate::default());
+        assert_eq!(absentees.untold_count(), 1);
+        absentees.insert(one, held(), told);
+        absentees.extend([(one, held(), Fate::default())].into_iter());
         assert_eq!(absentees.untold_count(), 1);
     }
 }

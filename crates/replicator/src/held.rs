@@ -1,4 +1,4 @@
-//! What the bucket holds of each database of a shard, in little memory: 64 bytes for all but the odd ones.
+//! What the bucket holds of each database of a shard, in little memory: 56 bytes for all but the odd ones.
 //!
 //! There are 100,000 databases and more, nearly all of them at rest. An entry therefore has no heap of its
 //! own: the tag of a stored object is almost always an MD5 in quotes, kept as 16 bytes; what is otherwise,
@@ -60,6 +60,18 @@ struct Entry<K> {
 struct Odd {
     etag: Option<ETag>,
     damage: Option<Box<str>>,
+}
+
+impl<K> Entry<K> {
+    fn of(id: K, held: Held) -> (Self, Option<Odd>) {
+        let LastBackup { content, hour, etag, damage, stored_at } = held.backup;
+        let (digest, md5) = (held.digest, parse_md5_tag(&etag));
+        let stored_at = u32::try_from(stored_at.as_secs()).unwrap_or(u32::MAX);
+        let entry = Self { id, digest, content, hour, stored_at, md5: md5.unwrap_or_default() };
+        let odd = Odd { etag: md5.is_none().then_some(etag), damage };
+        let is_odd = odd.etag.is_some() || odd.damage.is_some();
+        (entry, is_odd.then_some(odd))
+    }
 }
 
 /// So many may always be apart.
@@ -148,11 +160,60 @@ impl<K: Copy + Ord + Hash> Holdings<K> {
     }
 
     pub(crate) fn insert(&mut self, id: K, held: Held) {
-        let LastBackup { content, hour, etag, damage, stored_at } = held.backup;
-        let md5 = parse_md5_tag(&etag);
-        let stored_at = u32::try_from(stored_at.as_secs()).unwrap_or(u32::MAX);
-        let digest = held.digest;
-        let entry = Entry { id, digest, content, hour, stored_at, md5: md5.unwrap_or_default() };
+        let (entry, odd) = Entry::of(id, held);
+        self.put(entry, odd);
+        self.merge_if_worthwhile();
+    }
+
+    /// Takes in many at once. Of what is there twice, the last counts.
+    pub(crate) fn extend(&mut self, all: impl IntoIterator<Item = (K, Held)>) {
+        let mut all: Vec<_> = all.into_iter().map(|(id, held)| Entry::of(id, held)).collect();
+        all.reverse();
+        self.put_all(all);
+    }
+
+    /// Gives some to another shelf, where they are known by other names: to each its new one.
+    pub(crate) fn give<J: Copy + Ord + Hash>(&mut self, names: &[(K, J)], to: &mut Holdings<J>) {
+        let mut all = Vec::with_capacity(names.len());
+        for &(id, new) in names {
+            let Some(&Entry { digest, content, hour, stored_at, md5, .. }) = self.entry(id) else {
+                continue;
+            };
+            let entry = Entry { id: new, digest, content, hour, stored_at, md5 };
+            all.push((entry, self.forget_odd(id)));
+            if self.find(id).is_ok() {
+                self.removed.insert(id);
+            } else {
+                self.new.remove(&id);
+            }
+        }
+        self.merge_if_worthwhile();
+        to.put_all(all);
+    }
+
+    /// Of what is there twice, the first counts.
+    fn put_all(&mut self, mut all: Vec<(Entry<K>, Option<Odd>)>) {
+        all.sort_by_key(|(entry, _)| entry.id);
+        all.dedup_by_key(|(entry, _)| entry.id);
+        let mut added = Vec::with_capacity(all.len());
+        for (entry, odd) in all {
+            if self.find(entry.id).is_ok() || self.new.contains_key(&entry.id) {
+                self.put(entry, odd);
+            } else {
+                self.remember_odd(entry.id, odd);
+                added.push(entry);
+            }
+        }
+        if added.len() <= FEW {
+            self.new.extend(added.into_iter().map(|entry| (entry.id, entry)));
+            self.merge_if_worthwhile();
+        } else {
+            self.merge_with(added);
+        }
+    }
+
+    fn put(&mut self, entry: Entry<K>, odd: Option<Odd>) {
+        let id = entry.id;
         match self.find(id).map(|index| self.entries.get_mut(index)) {
             Ok(Some(old)) => {
                 *old = entry;
@@ -162,13 +223,7 @@ impl<K: Copy + Ord + Hash> Holdings<K> {
                 self.new.insert(id, entry);
             }
         }
-        self.forget_odd(id);
-        self.damaged += u64::from(damage.is_some());
-        if md5.is_none() || damage.is_some() {
-            let etag = md5.is_none().then_some(etag);
-            self.odd.insert(id, Odd { etag, damage });
-        }
-        self.merge_if_worthwhile();
+        self.remember_odd(id, odd);
     }
 
     pub(crate) fn remove(&mut self, id: K) {
@@ -181,10 +236,18 @@ impl<K: Copy + Ord + Hash> Holdings<K> {
         self.merge_if_worthwhile();
     }
 
-    fn forget_odd(&mut self, id: K) {
-        if let Some(odd) = self.odd.remove(&id) {
-            self.damaged -= u64::from(odd.damage.is_some());
+    fn remember_odd(&mut self, id: K, odd: Option<Odd>) {
+        self.forget_odd(id);
+        if let Some(odd) = odd {
+            self.damaged += u64::from(odd.damage.is_some());
+            self.odd.insert(id, odd);
         }
+    }
+
+    fn forget_odd(&mut self, id: K) -> Option<Odd> {
+        let odd = self.odd.remove(&id)?;
+        self.damaged -= u64::from(odd.damage.is_some());
+        Some(odd)
     }
 
     /// An eighth is put in order at a time: so an entry is moved some eight times in all, however many there are.
@@ -196,11 +259,15 @@ impl<K: Copy + Ord + Hash> Holdings<K> {
 
     /// Puts all in order, in as much memory as that takes: for a shard that comes to rest.
     pub(crate) fn merge(&mut self) {
-        if self.new.is_empty() && self.removed.is_empty() {
-            return;
+        if !self.new.is_empty() || !self.removed.is_empty() {
+            self.merge_with(Vec::new());
         }
-        let mut entries = Vec::with_capacity(self.len());
-        let mut new: Vec<_> = std::mem::take(&mut self.new).into_values().collect();
+    }
+
+    /// The same, with `new` ones, of which nothing is there yet.
+    fn merge_with(&mut self, mut new: Vec<Entry<K>>) {
+        let mut entries = Vec::with_capacity(self.len() + new.len());
+        new.extend(std::mem::take(&mut self.new).into_values());
         new.sort_unstable_by_key(|entry| entry.id);
         let mut new = new.into_iter().peekable();
         let removed = std::mem::take(&mut self.removed);
@@ -259,7 +326,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Entry<DatabaseId>>() <= 64);
+        assert!(size_of::<Entry<DatabaseId>>() <= 56);
         assert!(size_of::<Entry<Identity>>() <= 64);
     }
 
@@ -289,7 +356,7 @@ mod tests {
     proptest! {
         /// Whatever order things come and go in, it is a map.
         #[test]
-        fn it_is_a_map(steps in proptest::collection::vec((0_u32..300, 0_u64..4), 0..1_500)) {
+        fn it_is_a_map(steps in proptest::collection::vec((0_u32..300, 0_u64..6), 0..1_000)) {
             let (mut holdings, mut map) = (Holdings::default(), BTreeMap::new());
             for (number, what) in steps {
                 let id = test_id(number);
@@ -299,6 +366,27 @@ mod tests {
                         map.remove(&id);
                     }
                     1 if number == 0 => holdings.merge(),
+                    4 => {
+                        let many = (number..number + 2 * number % 150).map(test_id);
+                        let many = many.map(|id| (id, held(&number.to_string(), None)));
+                        let many: Vec<_> = many.collect();
+                        holdings.extend(many.clone());
+                        map.extend(many);
+                    }
+                    // To another shelf, under other names, and back.
+                    5 => {
+                        let names: Vec<_> = (number..number + 2 * number % 150)
+                            .map(|number| (test_id(number), u64::from(number) * 7 % 1_000))
+                            .collect();
+                        let mut other = Holdings::default();
+                        holdings.give(&names, &mut other);
+                        let given = names.iter().filter(|(id, _)| map.contains_key(id));
+                        prop_assert_eq!(other.len(), given.count());
+                        prop_assert!(names.iter().all(|(id, _)| holdings.get(*id).is_none()));
+                        let back: Vec<_> = names.into_iter().map(|(id, name)| (name, id)).collect();
+                        other.give(&back, &mut holdings);
+                        prop_assert!(other.is_empty() && other.damaged() == 0);
+                    }
                     seconds => {
                         let mut held = held("x", (seconds == 3).then_some("page 1"));
                         held.backup.stored_at = Duration::from_secs(seconds);

@@ -216,10 +216,10 @@ impl Shard {
     /// Takes in what the shard's catalog says, before the first scan.
     pub(crate) fn recall(&mut self, recalled: Vec<Recalled>, unsure_since: Option<Hour>) {
         self.unsure_since = unsure_since;
-        for Recalled { identity, held, gone_since, doubted } in recalled {
-            let is_told = gone_since.is_some();
-            self.absent.insert(identity, held, Fate { gone_since, is_told, doubted });
-        }
+        self.absent.extend(recalled.into_iter().map(|recalled| {
+            let Recalled { identity, held, gone_since, doubted } = recalled;
+            (identity, held, Fate { gone_since, is_told: gone_since.is_some(), doubted })
+        }));
     }
 
     /// Takes in what a scan saw of this shard's databases. `now` is of the monotonic clock, `time` of the wall's.
@@ -243,8 +243,14 @@ impl Shard {
         let unsure_since = self.unsure_since.filter(|_| !self.has_observed);
         let (alike, mut many) =
             (Active { since: now, unsure_since, ..Active::default() }, Vec::new());
-        for Changed { id, identity, digest } in news.changed {
-            let (is_recalled, doubted) = self.reappears(id, identity);
+        let shown = news.changed.iter().map(|changed| (changed.identity, changed.id));
+        let fates = self.absent.give(shown, &mut self.held);
+        for Changed { id, digest, .. } in news.changed {
+            let fate = fates.get(&id);
+            if fate.is_some_and(|fate| fate.gone_since.is_some()) {
+                self.ledger.note(id);
+            }
+            let (is_recalled, doubted) = (fate.is_some(), fate.and_then(|fate| fate.doubted));
             if let Some(active) = self.active.get_mut(id) {
                 active.seen = Some(digest);
             } else if doubted.is_some() || !self.is_held(id, digest) {
@@ -265,19 +271,6 @@ impl Shard {
                 self.activate(id, now);
             }
         }
-    }
-
-    /// A database that a scan shows may be one that was known before. Whether it is, and [`Offer::doubted`].
-    fn reappears(&mut self, id: DatabaseId, identity: Identity) -> (bool, Option<Hour>) {
-        let Some((held, fate)) = self.absent.remove(identity) else { return (false, None) };
-        if fate.gone_since.is_some() {
-            self.ledger.note(id);
-        }
-        self.held.insert(id, held);
-        if self.absent.is_empty() {
-            self.held.merge();
-        }
-        (true, fate.doubted)
     }
 
     /// Whether the bucket has all that a database with this fingerprint holds.

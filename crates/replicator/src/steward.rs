@@ -24,6 +24,7 @@ use ultrasimple_trace::catalogue as c;
 use ultrasimple_trace::{Here, Span, child};
 
 use crate::CycleError;
+use crate::heap;
 use crate::keeper::tend;
 use crate::recall::{RecallError, Recollection, Trust, recall};
 use crate::roster::{Entry, Roster, Stage};
@@ -107,6 +108,8 @@ struct StewardActor;
 struct State {
     arguments: Arguments,
     reading: HashSet<(Place, Epoch)>,
+    /// Databases of which catalogs told, in this reading.
+    recalled: u64,
     /// Why a catalog could not be read, as it was last told.
     unread: Option<String>,
     waiting: Vec<RpcReplyPort<Option<String>>>,
@@ -130,6 +133,7 @@ impl Actor for StewardActor {
         let mut state = State {
             arguments,
             reading: HashSet::new(),
+            recalled: 0,
             unread: None,
             waiting: Vec::new(),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
@@ -305,6 +309,7 @@ impl State {
             self.unread = None;
         }
         let lacks_catalog = recollection.is_none();
+        self.recalled += recollection.as_ref().map_or(0, |found| found.databases.len() as u64);
         self.arguments.roster.update(place, epoch, |entry| {
             if let Some(recollection) = recollection {
                 entry.reconciled_at = recollection.reconciled_at;
@@ -316,6 +321,10 @@ impl State {
         });
         if self.reading.is_empty() {
             self.arguments.gained.notify_one();
+            if std::mem::take(&mut self.recalled) >= heap::WORTHWHILE {
+                // Before the scan takes as much again. Whether it is done yet does not matter to anybody.
+                drop(tokio::task::spawn_blocking(heap::release));
+            }
         }
     }
 

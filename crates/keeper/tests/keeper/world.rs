@@ -145,7 +145,7 @@ impl Backup {
     }
 
     pub(crate) fn fingerprint(&self) -> FingerprintDigest {
-        let text = format!("\"{:032x}\"", ContentHash::of(&self.content).0[0]);
+        let text = format!("\"{:016x}\"", ContentHash::of(&self.content).0[0]);
         serde_json::from_str(&text).unwrap()
     }
 }

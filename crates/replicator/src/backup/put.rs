@@ -272,12 +272,21 @@ pub(crate) fn store_failure(error: &StoreError) -> Failure {
     Failure { kind, reason: format!("upload failed: {error}") }
 }
 
+/// How much lower the priority of the thread is that compresses a large image: beside a busy one of the usual priority
+/// it gets a third of the processor's time. The image is in scratch by then, so that nobody waits for it; the
+/// applications whose databases these are should not wait, either. (A capture may hold a lock: it does not dawdle.)
+const NICER: i32 = 5;
+
 /// Makes the object of a spooled image, chunk by chunk, on a thread of its own. When the receiver is
 /// dropped, the thread ends.
 fn stream(image: Arc<Image>, fields: FooterFields) -> Body {
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     let mut span = ultrasimple_trace::child(&COMPRESS);
-    tokio::task::spawn_blocking(move || {
+    // Not one of the pool's: a priority that was lowered cannot be raised again.
+    let thread = std::thread::Builder::new().name("compress".to_owned());
+    let spawned = thread.spawn(move || {
+        // On Linux it is the thread's. Where it may not be changed, it stays.
+        let _ = rustix::process::nice(NICER);
         span.set(&IMAGE_SIZE, image.len());
         let output = ChunkWriter { sender, buffer: Vec::with_capacity(CHUNK) };
         let mut writer = ObjectWriter::new(output, image.len());
@@ -292,6 +301,10 @@ fn stream(image: Arc<Image>, fields: FooterFields) -> Body {
             tracing::debug!(%error, "a streamed upload was given up");
         }
     });
+    if let Err(error) = spawned {
+        // What had the sender is gone: without an end, the store stores nothing.
+        tracing::warn!(%error, "No thread could be had to compress a large image: {error}");
+    }
     Body::Chunks(receiver)
 }
 

@@ -1,6 +1,6 @@
 //! The table of all known directories and databases: what the last scan saw.
 //!
-//! Compact, for 100,000 databases and more: a database is 52 bytes and its name, kept in its directory's
+//! Compact, for 100,000 databases and more: a database is 44 bytes and its name, kept in its directory's
 //! arrays, sorted by name; there is no allocation per database. Written only by [`super::apply`],
 //! between scans; read by the walk and by uploads that look up a path.
 
@@ -540,6 +540,6 @@ mod tests {
 
     #[test]
     fn a_database_is_small() {
-        assert!(size_of::<Entry>() + size_of::<Slot>() <= 52);
+        assert!(size_of::<Entry>() + size_of::<Slot>() <= 44);
     }
 }
