@@ -30,6 +30,9 @@ mod leash;
 mod ledger;
 mod node;
 mod options;
+#[cfg(feature = "parts")]
+#[doc(hidden)]
+pub mod parts;
 mod recall;
 mod replicator;
 mod roster;

@@ -7,6 +7,8 @@
 mod apply;
 mod identity;
 mod listing;
+#[cfg(feature = "parts")]
+pub(crate) mod parts;
 pub(crate) mod table;
 mod walk;
 mod workers;
