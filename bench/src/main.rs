@@ -15,6 +15,8 @@
 //!       ├─ writers     databases that are written to: what their applications notice
 //!       ├─ rest        many databases of which none changes
 //!       ├─ memory      what each further database takes
+//!       ├─ micro       the parts of a cycle, each alone, in another program: how long they take
+//!       ├─ instructions  the same parts, and how many instructions they take
 //!       └─ report      nothing is measured: the page is written
 //! ```
 
@@ -29,10 +31,13 @@ mod etcd;
 mod figures;
 mod first;
 mod fleet;
+mod instructions;
 mod large;
 mod load;
 mod machine;
 mod memory;
+mod micro;
+mod parts;
 mod peers;
 mod placement;
 mod report;
@@ -65,6 +70,9 @@ struct Args {
     /// The state of the source that is measured.
     #[arg(long)]
     source: String,
+    /// What compiled the programs.
+    #[arg(long)]
+    built_by: Option<String>,
     #[command(subcommand)]
     bench: Bench,
 }
@@ -91,6 +99,10 @@ enum Bench {
     Rest(rest::Order),
     /// What each further database takes.
     Memory(memory::Order),
+    /// The parts that a cycle is made of, each alone: how long they take.
+    Micro(micro::Order),
+    /// The same parts: how many instructions they take. Many more than are recorded are an error.
+    Instructions(instructions::Order),
     /// Measures nothing: writes the page from the figures that are there.
     Report,
 }
@@ -124,6 +136,13 @@ fn run(args: &Args) -> Result<()> {
             Bench::Writers(order) => writers::run(order, &programs, &folder),
             Bench::Rest(order) => rest::run(order, &programs, &folder),
             Bench::Memory(order) => memory::run(order, &programs, &folder),
+            Bench::Micro(order) => {
+                micro::run(order, &programs, &folder, &args.folder.join("criterion"))
+            }
+            Bench::Instructions(order) => {
+                let built_by = args.built_by.as_deref();
+                instructions::run(order, &programs, &folder, &args.docs, built_by)
+            }
             Bench::Report => Ok(Figures::default()),
         }?;
         // Gigabytes, some of it.
@@ -136,6 +155,7 @@ fn run(args: &Args) -> Result<()> {
             bench: name.to_owned(),
             order: std::env::args().skip_while(|arg| arg != name).collect::<Vec<_>>().join(" "),
             source: args.source.clone(),
+            built_by: args.built_by.clone(),
             machine,
             figures,
         };
@@ -159,6 +179,8 @@ impl Bench {
             Self::Writers(_) => "writers",
             Self::Rest(_) => "rest",
             Self::Memory(_) => "memory",
+            Self::Micro(_) => "micro",
+            Self::Instructions(_) => instructions::NAME,
             Self::Report => return None,
         })
     }

@@ -22,6 +22,9 @@ pub(crate) struct Record {
     /// What was asked for: `rest --databases 100000`.
     pub(crate) order: String,
     pub(crate) source: String,
+    /// What compiled it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) built_by: Option<String>,
     pub(crate) machine: Value,
     #[serde(flatten)]
     pub(crate) figures: Figures,
@@ -35,6 +38,16 @@ impl Record {
         let path = folder.join(format!("{}.json", self.bench));
         put(&path, &format!("{}\n", serde_json::to_string_pretty(self)?))?;
         Ok(path)
+    }
+
+    /// The one that is kept below `docs`, if there is one.
+    pub(crate) fn read(docs: &Path, bench: &str) -> Result<Option<Self>> {
+        let path = docs.join(FOLDER).join(format!("{bench}.json"));
+        if !path.exists() {
+            return Ok(None);
+        }
+        let record = serde_json::from_str(&get(&path)?);
+        record.with_context(|| format!("{} is not what a bench wrote", path.display())).map(Some)
     }
 }
 
@@ -55,13 +68,7 @@ fn render(docs: &Path) -> Result<BTreeMap<PathBuf, String>> {
     let folder = docs.join(FOLDER);
     let mut sections = Vec::new();
     for about in page::BENCHES {
-        let path = folder.join(format!("{}.json", about.bench));
-        if !path.exists() {
-            continue;
-        }
-        let text = get(&path)?;
-        let record: Record = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not what a bench wrote", path.display()))?;
+        let Some(record) = Record::read(docs, about.bench)? else { continue };
         let remarks = folder.join(format!("{}.md", about.bench));
         let remarks = if remarks.exists() { get(&remarks)? } else { String::new() };
         sections.push(page::Section { about, record, remarks });

@@ -10,11 +10,12 @@ use crate::test::Environment;
 use crate::tools::{Tools, need_build_tools, need_commands};
 use crate::workspace::Workspace;
 
-/// The programs that are measured, and the one that measures.
-const PROGRAMS: [&str; 3] = ["ultrasimple", "ultrasimple-ctl", "ultrasimple-bench"];
+/// The programs that are measured, and those that measure.
+const PROGRAMS: [&str; 4] =
+    ["ultrasimple", "ultrasimple-ctl", "ultrasimple-bench", "ultrasimple-bench-micro"];
 
 /// Each bench, in the order of the page, and the programs of others that it needs.
-const BENCHES: [(&str, &[&str]); 10] = [
+const BENCHES: [(&str, &[&str]); 12] = [
     ("first", &["litestream", "walrust", "rclone", "s5cmd"]),
     ("steady", &[]),
     ("large", &["rclone"]),
@@ -25,11 +26,19 @@ const BENCHES: [(&str, &[&str]); 10] = [
     ("fleet", &[]),
     ("etcd", &[]),
     ("placement", &[]),
+    ("micro", &[]),
+    (COUNTING, &[]),
 ];
+
+/// The bench that needs valgrind.
+const COUNTING: &str = "instructions";
 
 /// Runs the one that is named, with arguments of its own, or else all.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     need_commands(&["etcd", "lz4"])?;
+    if args.first().is_none_or(|name| name == COUNTING) {
+        need_commands(&["valgrind"])?;
+    }
     need_build_tools()?;
     let tools = Tools::open(workspace)?;
     let environment = Environment::new(&tools)?;
@@ -39,6 +48,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     let mut describe = Command::new("git");
     describe.args(["describe", "--always", "--dirty"]).current_dir(&workspace.root);
     let source = process::output(&mut describe)?;
+    let built_by = built_by(workspace)?;
     let bench = |args: &[String]| -> Result<()> {
         let mut bench = Command::new(workspace.binary("release", "ultrasimple-bench"));
         environment.apply(&mut bench);
@@ -49,10 +59,25 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
         bench.arg("--programs").arg(workspace.target.join("release"));
         bench.arg("--folder").arg(workspace.target.join("bench"));
         bench.arg("--docs").arg(workspace.root.join("docs"));
-        process::run(bench.args(["--source", source.trim()]).args(args))
+        bench.args(["--source", source.trim(), "--built-by", &built_by]);
+        process::run(bench.args(args))
     };
     if !args.is_empty() {
         return bench(args);
     }
     BENCHES.iter().try_for_each(|(name, _)| bench(&[(*name).to_owned()]))
+}
+
+/// The compiler, and what it was told that makes the programs others than those that are shipped.
+fn built_by(workspace: &Workspace) -> Result<String> {
+    let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let mut version = Command::new(compiler);
+    let version = process::output(version.arg("--version").current_dir(&workspace.root))?;
+    let version = version.trim();
+    let optimisation = std::env::var("CARGO_PROFILE_RELEASE_LTO");
+    Ok(match optimisation.as_deref() {
+        Err(_) | Ok("thin") => version.to_owned(),
+        Ok("off" | "false") => format!("{version}, without link-time optimisation"),
+        Ok(other) => format!("{version}, with lto = {other}"),
+    })
 }

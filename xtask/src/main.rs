@@ -50,7 +50,8 @@ Commands:
                   With --containers each daemon is in one, as on a host of its own
   bench [NAME [ARGS]...]
                   Measure what docs/PERFORMANCE.md states, with release builds, and write it anew: all, or
-                  one. `bench help` lists the names
+                  one. `bench help` lists the names. `bench instructions` fails when a part takes many more
+                  of them than are recorded, on however busy a machine; `bench micro` times the parts
   compose         The fleet of deploy/compose in containers: is one killed or cut off, do the shards move,
                   and is all restored? Needs a Docker engine
   deb [--try]     The Debian package; --try installs, uses and purges it

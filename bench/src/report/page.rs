@@ -101,6 +101,23 @@ pub(super) const BENCHES: &[About] = &[
         title: "Placement",
         how: "Who should own what, computed on one core. A node does so once after each change of the membership.",
     },
+    About {
+        bench: "micro",
+        title: "Parts",
+        how: "What a cycle is made of, each part alone and on one core, by criterion; medians. Scans are of a warm tree of \
+              10,000 small files on the disk, a thousand in each directory, one in ten with a `-wal`. Captures include the \
+              quick check; the open database belongs to another process. Images are half noise. Catalogs have eight \
+              backups of each database.",
+    },
+    About {
+        bench: "instructions",
+        title: "Instructions",
+        how: "The instructions that the same parts take, counted by valgrind's callgrind, which cannot run the captures: \
+              without the kernel's, and the same on a busy machine. They depend on the compiled code, so on the compiler \
+              and its options; BLAKE3's on what the processor can do; and a little on chance, where hash tables are seeded \
+              with it. The command fails, and records nothing, when a part takes a tenth more than is recorded here \
+              (`--accept` where that is meant).",
+    },
 ];
 
 /// A bench and what it found.
@@ -164,12 +181,14 @@ fn row(page: &mut String, section: &Section, goal: &Goal) {
 fn write_section(page: &mut String, section: &Section) {
     let Section { about, record, remarks } = section;
     let _ = write!(page, "## {}\n\n{}\n\n", about.title, about.how);
+    let built_by = record.built_by.as_ref().map(|by| format!(", built by {by}"));
     let _ = write!(
         page,
-        "`cargo xtask bench {}`, {}, of {}.\n\n",
+        "`cargo xtask bench {}`, {}, of {}{}.\n\n",
         record.order,
         machine(&record.machine),
-        record.source
+        record.source,
+        built_by.unwrap_or_default()
     );
     for (number, chart) in record.figures.charts.iter().enumerate() {
         let _ = write!(
@@ -228,6 +247,7 @@ mod tests {
             bench: "rest".to_owned(),
             order: "rest --databases 7".to_owned(),
             source: "abc".to_owned(),
+            built_by: Some("rustc 1".to_owned()),
             machine: json!({ "cores": 2, "processor": "X", "memory": "1 kB", "kernel": "6", "load": "0.1" }),
             figures,
         };
@@ -236,7 +256,8 @@ mod tests {
         for part in [
             "| faster than the loop | ≥ 5 × | 6.00 × | [reached](#at-rest) |",
             "| small | ≤ 128 B | 200 B | [**not reached**](#at-rest) |",
-            "`cargo xtask bench rest --databases 7`, 2 cores of X, 1 kB, Linux 6, load before 0.1, of abc.",
+            "`cargo xtask bench rest --databases 7`, 2 cores of X, 1 kB, Linux 6, load before 0.1, of abc, \
+             built by rustc 1.",
             "![a cycle](performance/rest-1.svg)",
             "| a start | 1.50 s |",
             "Because.",
