@@ -95,7 +95,9 @@ mod tests {
     #[test]
     fn a_process_uses_memory_files_and_time() {
         let this = std::process::id();
-        assert!(resident(this).unwrap() > 0 && peak(this).unwrap() >= resident(this).unwrap());
+        // The kernel counts for each processor, and adds up now and then.
+        let (resident, peak) = (resident(this).unwrap(), peak(this).unwrap());
+        assert!(resident > 0 && peak + (4 << 20) >= resident, "{peak} {resident}");
         assert!(open_files(this).unwrap() > 0);
         let before = processor_time(this).unwrap();
         let mut sum = 0_u64;
