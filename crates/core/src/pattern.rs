@@ -162,7 +162,10 @@ fn match_components(
     if !component.matches(&lossy(name)) || !match_components(later, rest, captures) {
         return false;
     }
-    if let Component::Glob { segments, .. } = component {
+    // To try which text each part stands for is worth it only where somebody asks.
+    if let Component::Glob { segments, .. } = component
+        && segments.iter().any(|segment| matches!(segment, Segment::Capture(_)))
+    {
         capture_segments(segments, name, captures);
     }
     true
