@@ -17,7 +17,7 @@ pub(crate) const LARGE: u32 = 4_088;
 
 /// A number that follows from this one, and looks like chance.
 pub(crate) fn scatter(number: u64) -> u64 {
-    let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }
 

@@ -356,7 +356,7 @@ mod tests {
     proptest! {
         /// Whatever order things come and go in, it is a map.
         #[test]
-        fn it_is_a_map(steps in proptest::collection::vec((0_u32..300, 0_u64..6), 0..1_000)) {
+        fn it_is_a_map(steps in proptest::collection::vec((0_u32..300, 0_u64..6), 0..200)) {
             let (mut holdings, mut map) = (Holdings::default(), BTreeMap::new());
             for (number, what) in steps {
                 let id = test_id(number);
