@@ -16,7 +16,7 @@ pub(crate) struct Fate {
     pub(crate) gone_since: Option<Timestamp>,
     /// Whether the catalog says that it is gone.
     pub(crate) is_told: bool,
-    /// See [`crate::shard::Offer::doubted`].
+    /// See [`crate::shard::Known::doubted`].
     pub(crate) doubted: Option<Hour>,
 }
 

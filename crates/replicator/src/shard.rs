@@ -191,7 +191,7 @@ pub(crate) struct Recalled {
     pub(crate) identity: Identity,
     pub(crate) held: Held,
     pub(crate) gone_since: Option<Timestamp>,
-    /// It cannot be restored, and is to be written anew: see [`Offer::doubted`].
+    /// It cannot be restored, and is to be written anew: see [`Known::doubted`].
     pub(crate) doubted: Option<Hour>,
 }
 
