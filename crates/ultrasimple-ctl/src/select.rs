@@ -196,6 +196,21 @@ impl Search {
         Err(NoPick::NothingEarlyEnough(self.oldest_capture(store).await?))
     }
 
+    /// The same backup by its own footer: a catalog may have told of an earlier state. As it was where the footer is lost,
+    /// and `None` where it is not to be taken.
+    ///
+    /// # Errors
+    /// When the store could not be read.
+    pub(crate) async fn look_again(
+        &self,
+        store: &dyn Store,
+        pick: &Pick,
+    ) -> Result<Option<Pick>, NoPick> {
+        let Ok(facts) = self.facts(store, pick.hour).await? else { return Ok(Some(pick.clone())) };
+        let is_it = facts.path == pick.facts.path && self.rule.judge(&facts) == Verdict::Take;
+        Ok(is_it.then_some(Pick { hour: pick.hour, facts }))
+    }
+
     /// Notes that the backup of `hour` is not good.
     ///
     /// # Errors

@@ -214,23 +214,42 @@ async fn restore_one(
 ) -> Line {
     let stem = search.stem.clone();
     let backup = Some(Backup::of(&stem, &pick));
-    let there = {
-        let (root, facts) = (root.to_path_buf(), pick.facts.clone());
+    let prepared = {
+        let root = root.to_path_buf();
         blocking(move || {
             let target = place::prepare(&root, &place?)?;
-            let right = place::is_right(&target, &facts);
-            let right = right.map_err(|e| format!("cannot read {}: {e}", target.display()))?;
-            Ok((target, right))
+            let is_there = std::fs::symlink_metadata(&target).is_ok();
+            Ok((target, is_there))
         })
         .await
     };
-    let (target, right) = match there {
-        Ok(there) => there,
+    let (target, is_there) = match prepared {
+        Ok(prepared) => prepared,
         Err(reason) => return Line::failed(stem, backup, reason),
     };
-    if right {
-        progress.bytes(pick.facts.size);
-        return Line::done(stem, Came::Skipped, &pick, &target, search.passed_over());
+    // What is there is compared with what the bucket has now, not with what a catalog told.
+    let again = if is_there { search.look_again(store, &pick).await } else { Ok(None) };
+    let again = match again {
+        Ok(again) => again,
+        Err(error) => {
+            let passed_over = search.passed_over();
+            return Line::not_done(stem, backup, &error, task.rule.at, passed_over);
+        }
+    };
+    if let Some(again) = again {
+        let (there, facts) = (target.clone(), again.facts.clone());
+        let right = blocking(move || {
+            let right = place::is_right(&there, &facts);
+            right.map_err(|e| format!("cannot read {}: {e}", there.display()))
+        });
+        match right.await {
+            Ok(true) => {
+                progress.bytes(again.facts.size);
+                return Line::done(stem, Came::Skipped, &again, &target, search.passed_over());
+            }
+            Ok(false) => {}
+            Err(reason) => return Line::failed(stem, backup, reason),
+        }
     }
     match act::restore(store, &mut search, pick, &target, task.how, progress).await {
         Ok(pick) => Line::done(stem, Came::Restored, &pick, &target, search.passed_over()),
@@ -255,3 +274,7 @@ fn tell(lines: &[Line], counts: Counts, root: &Path, location: &str) -> anyhow::
     show::print(&format!("{} from {location} to {to}\n", counts.summary()))?;
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "all_tests.rs"]
+mod tests;
