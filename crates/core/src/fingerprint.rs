@@ -1,4 +1,4 @@
-//! What `stat` tells of a database, and the 16 bytes of it that are remembered.
+//! What `stat` tells of a database, and the 8 bytes of it that are remembered.
 
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;

@@ -12,8 +12,15 @@ use crate::shard::{Glance, Untold};
 
 /// The least time between two writes of a catalog, but for much that is new, and between two prunings.
 const HOUR: Duration = Duration::from_hours(1);
-/// The least time between two writes even then.
+/// The least time between two writes when a first backup is done, and after a failure.
 const SOON: Duration = Duration::from_mins(1);
+/// New databases that are told [`SOON`], where no more are on their way.
+const MANY: u64 = 32;
+/// The least time between two writes while there are [`VERY_MANY`] to tell.
+const AT_ONCE: Duration = Duration::from_secs(30);
+/// New databases, of which each takes several times the memory until it is told that it takes at rest. Their histories are
+/// short, so that it costs little to write them; of those that only changed, a write has to tell all that there ever was.
+const VERY_MANY: u64 = 256;
 /// A shard in which nothing else is to be done is verified in daily lots: each costs a write of its catalog.
 const DAY: Duration = Duration::from_hours(24);
 
@@ -71,6 +78,11 @@ impl Agenda {
         self.facts = Some(facts);
     }
 
+    /// Databases in the catalog, as far as it is known.
+    pub(crate) fn databases(&self) -> u64 {
+        self.facts.map_or(0, |facts| facts.databases)
+    }
+
     /// Whether nothing is known of the catalog: there was none to be read, and none has been written.
     pub(crate) fn is_blank(&self) -> bool {
         self.facts.is_none()
@@ -119,11 +131,16 @@ impl Agenda {
             return Due::default();
         }
         let since_written = now.saturating_sub(self.written);
-        // A first backup: the catalog lacks a quarter of what there is, and no more of it is on its way.
-        let is_much_new = untold.new > 0 && untold.new * 4 >= untold.known;
+        // A first backup: the catalog lacks a quarter of what there is, or the rest of it, and no more is on its way.
+        let is_a_quarter = untold.new > 0 && untold.new * 4 >= untold.known;
         let is_at_rest = glance.pending <= glance.failing;
-        let soon = is_much_new && is_at_rest && since_written >= SOON;
-        let write = untold.changes > 0 && (since_written >= HOUR || soon);
+        let wait = match untold.new {
+            VERY_MANY.. => AT_ONCE,
+            MANY.. if is_at_rest => SOON,
+            _ if is_a_quarter && is_at_rest => SOON,
+            _ => HOUR,
+        };
+        let write = untold.changes > 0 && since_written >= wait;
         let next = self.facts.and_then(|facts| facts.next_prune);
         let rested = |last: Option<Duration>| last.is_none_or(|at| now.saturating_sub(at) >= HOUR);
         let prune = rested(self.pruned) && next.is_some_and(|next| next <= time);
@@ -160,6 +177,8 @@ mod tests {
 
     const NEW: Untold = Untold { changes: 4, new: 4, known: 4 };
     const OLD: Untold = Untold { changes: 4, new: 0, known: 4 };
+    const VERY_NEW: Untold = Untold { changes: 256, new: 256, known: 5_000 };
+    const CHANGED: Untold = Untold { changes: 5_000, new: 0, known: 5_000 };
 
     fn at(hour: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + hour * 3_600).unwrap()
@@ -171,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_catalog_is_written_hourly_when_changed_and_soon_after_a_first_backup() {
+    fn a_catalog_is_written_hourly_when_changed_and_soon_after_or_within_a_first_backup() {
         let agenda = Agenda::new(Duration::ZERO);
         for (name, untold, pending, minutes, write) in [
             ("nothing to tell", Untold { changes: 0, new: 0, known: 9 }, 0, 600, false),
@@ -181,6 +200,11 @@ mod tests {
             ("a first backup", NEW, 0, 1, true),
             ("a first backup in progress", NEW, 1, 59, false),
             ("a first backup without end", NEW, 1, 60, true),
+            ("the rest of a first backup", Untold { changes: 32, new: 32, known: 999 }, 0, 1, true),
+            ("some new tenants", Untold { changes: 31, new: 31, known: 999 }, 0, 59, false),
+            ("a large first backup in progress", VERY_NEW, 7, 1, true),
+            ("a large first backup in progress, too early", VERY_NEW, 7, 0, false),
+            ("all changed", CHANGED, 0, 59, false),
             ("one more tenant", Untold { changes: 1, new: 1, known: 5 }, 0, 59, false),
         ] {
             assert_eq!(due(&agenda, untold, pending, minutes).write, write, "{name}");

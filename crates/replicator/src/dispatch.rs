@@ -6,7 +6,7 @@
 //!            └─ second line: its last attempt failed┘
 //! ```
 //!
-//! Owns the queue (one entry per database, because owners offer one at a time) and the number of uploads
+//! Owns the queue (a database is in it once, because its owner offers it once at a time) and the number of uploads
 //! in flight. Called by the uploader, which does what it says; by the simulation, in virtual time.
 //!
 //! The first line is served by exposure, the largest first. What failed waits in the second line, in the
@@ -16,13 +16,14 @@
 //! is tried, and when it succeeds, the next follows at once.
 
 use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use crate::budget::PutBudget;
 use crate::flow::AdaptiveLimit;
 use crate::scan::DatabaseId;
-use crate::shard::{Offer, Outcome};
+use crate::shard::{Offer, Outcome, Past};
 
 /// So many failures of the store in a row, and the rest of the cycle's queue is not tried: capturing
 /// what cannot be stored costs the host, and helps nobody.
@@ -107,6 +108,8 @@ impl StoreSays {
 pub(crate) struct Dispatcher<O> {
     limit: AdaptiveLimit,
     first: BinaryHeap<Queued<O>>,
+    /// Databases in it.
+    in_first: usize,
     second: VecDeque<(O, Offer)>,
     /// One of the second line is being tried beside the first.
     trial_under_way: bool,
@@ -124,9 +127,25 @@ struct Queued<O> {
     arrival: u64,
     owner: O,
     offer: Offer,
+    /// Those that arrived with it, and of which there is nothing else to say either: in a first cycle, all there are.
+    alike: Option<Box<Alike>>,
 }
 
+/// The last one first.
+#[derive(Debug)]
+struct Alike(Vec<DatabaseId>);
+
 impl<O> Queued<O> {
+    /// All of them, in the order of their arrival.
+    fn into_ids(self) -> (O, impl Iterator<Item = DatabaseId>) {
+        let alike = self.alike.map_or_else(Vec::new, |alike| alike.0);
+        (self.owner, std::iter::once(self.offer.id).chain(alike.into_iter().rev()))
+    }
+
+    fn len(&self) -> usize {
+        1 + self.alike.as_ref().map_or(0, |alike| alike.0.len())
+    }
+
     fn order(&self) -> Reverse<(Duration, u64)> {
         Reverse((self.offer.since, self.arrival))
     }
@@ -149,12 +168,13 @@ impl<O> Ord for Queued<O> {
     }
 }
 
-impl<O> Dispatcher<O> {
+impl<O: Clone> Dispatcher<O> {
     /// At most `concurrent` uploads at once.
     pub(crate) fn new(concurrent: usize) -> Self {
         Self {
             limit: AdaptiveLimit::new(concurrent),
             first: BinaryHeap::new(),
+            in_first: 0,
             second: VecDeque::new(),
             trial_under_way: false,
             next_trial: 0,
@@ -165,26 +185,57 @@ impl<O> Dispatcher<O> {
         }
     }
 
-    /// Takes a database to be backed up.
-    pub(crate) fn offer(&mut self, owner: O, offer: Offer) {
-        if offer.has_failed() {
-            self.second.push_back((owner, offer));
-            return;
+    /// Takes databases to be backed up.
+    pub(crate) fn offer(&mut self, owner: &O, offers: Vec<Offer>) {
+        let mut offers = offers.into_iter().peekable();
+        while let Some(offer) = offers.next() {
+            if offer.has_failed() {
+                self.second.push_back((owner.clone(), offer));
+                continue;
+            }
+            let mut alike = Vec::new();
+            while let Some(next) = offers.next_if(|next| next.is_like(&offer)) {
+                alike.push(next.id);
+            }
+            alike.reverse();
+            alike.shrink_to_fit();
+            let alike = (!alike.is_empty()).then(|| Box::new(Alike(alike)));
+            self.arrivals += 1;
+            let (arrival, owner) = (self.arrivals, owner.clone());
+            let queued = Queued { arrival, owner, offer, alike };
+            self.in_first += queued.len();
+            self.first.push(queued);
         }
-        self.arrivals += 1;
-        self.first.push(Queued { arrival: self.arrivals, owner, offer });
+    }
+
+    /// The next of the first line.
+    fn pop_first(&mut self) -> Option<(O, Offer)> {
+        let mut next = self.first.peek_mut()?;
+        self.in_first -= 1;
+        let following = next.alike.as_mut().and_then(|alike| alike.0.pop());
+        let Some(following) = following else {
+            let Queued { owner, offer, .. } = PeekMut::pop(next);
+            return Some((owner, offer));
+        };
+        let Offer { id, since, .. } = next.offer;
+        next.offer.id = following;
+        Some((next.owner.clone(), Offer::new(id, since, Past::default())))
     }
 
     /// Takes out what waits of some owners.
     pub(crate) fn withdraw(&mut self, is_theirs: impl Fn(&O) -> bool) -> Vec<(O, DatabaseId)> {
         let first = std::mem::take(&mut self.first).into_iter();
         let (out, stay): (Vec<_>, Vec<_>) = first.partition(|queued| is_theirs(&queued.owner));
+        self.in_first = stay.iter().map(Queued::len).sum();
         self.first = stay.into();
         let second = std::mem::take(&mut self.second).into_iter();
         let (later, stay): (Vec<_>, Vec<_>) = second.partition(|(owner, _)| is_theirs(owner));
         self.second = stay.into();
-        let out = out.into_iter().map(|queued| (queued.owner, queued.offer));
-        out.chain(later).map(|(owner, offer)| (owner, offer.id)).collect()
+        let out = out.into_iter().flat_map(|queued| {
+            let (owner, ids) = queued.into_ids();
+            ids.map(move |id| (owner.clone(), id))
+        });
+        out.chain(later.into_iter().map(|(owner, offer)| (owner, offer.id))).collect()
     }
 
     /// A cycle begins: what did not work may work again.
@@ -236,8 +287,7 @@ impl<O> Dispatcher<O> {
             return Next::Nothing;
         }
         if self.draining || self.is_broken() {
-            let first = self.first.pop().map(|queued| (queued.owner, queued.offer));
-            return match first.or_else(|| self.second.pop_front()) {
+            return match self.pop_first().or_else(|| self.second.pop_front()) {
                 Some((owner, offer)) => Next::Defer(owner, offer.id),
                 None => Next::Nothing,
             };
@@ -257,10 +307,7 @@ impl<O> Dispatcher<O> {
                 self.trial_under_way |= may_try;
                 Some((Ticket { trial }, owner, offer))
             }
-            None => self.first.pop().map(|queued| {
-                let Queued { owner, offer, .. } = queued;
-                (Ticket { trial: None }, owner, offer)
-            }),
+            None => self.pop_first().map(|(owner, offer)| (Ticket { trial: None }, owner, offer)),
         };
         let Some((ticket, owner, offer)) = begun else { return Next::Nothing };
         self.in_flight += 1;
@@ -277,7 +324,7 @@ impl<O> Dispatcher<O> {
 
     /// How many wait for their turn.
     pub(crate) fn waiting(&self) -> usize {
-        self.first.len() + self.second.len()
+        self.in_first + self.second.len()
     }
 
     /// How many uploads are under way.

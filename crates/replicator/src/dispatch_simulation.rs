@@ -198,12 +198,12 @@ impl World {
         for shard in 0..SHARDS {
             let mut offers = self.shards[shard].offers(self.now, self.life.min_interval);
             offers.sort_unstable_by_key(|offer| offer.id);
-            for offer in offers {
+            for offer in &offers {
                 let truth = &mut self.truth[number(offer.id)];
                 truth.queued = true;
                 assert_ne!(truth.version, truth.stored, "{:?} is offered, unchanged", offer.id);
-                self.dispatcher.offer(shard, offer);
             }
+            self.dispatcher.offer(&shard, offers);
         }
         self.pump();
     }

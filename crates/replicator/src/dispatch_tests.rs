@@ -33,9 +33,8 @@ impl Scene {
     }
 
     fn offer(&mut self, offers: &[(u32, u64, bool)]) {
-        for &(id, since, has_failed) in offers {
-            self.dispatcher.offer((), offer(id, since, has_failed));
-        }
+        let offers = offers.iter().map(|&(id, since, has_failed)| offer(id, since, has_failed));
+        self.dispatcher.offer(&(), offers.collect());
     }
 
     fn begin(&mut self) -> Option<(Ticket, DatabaseId)> {
@@ -205,5 +204,46 @@ fn attempts_that_send_nothing_cost_no_budget() {
 /// A million may wait in a first cycle.
 #[test]
 fn what_waits_is_small() {
-    assert!(size_of::<Queued<[usize; 2]>>() <= 56);
+    let mut dispatcher = Dispatcher::new(1);
+    for owner in 0..2_u32 {
+        let alike = (0..5_000).map(|id| offer(id, owner.into(), false));
+        dispatcher.offer(&[owner; 4], alike.collect());
+    }
+    let alike = dispatcher.first.iter().filter_map(|queued| queued.alike.as_deref());
+    let bytes: usize = alike.map(|alike| alike.0.capacity() * size_of::<DatabaseId>()).sum();
+    assert_eq!((dispatcher.first.len(), bytes), (2, 2 * 4_999 * 8));
+    assert!(size_of::<Queued<[u32; 4]>>() <= 64);
+}
+
+/// Those that are alike are kept in one piece, and treated as if each were there by itself.
+#[test]
+fn those_that_are_alike_come_in_their_order_and_go_with_their_owner() {
+    let order = |dispatcher: &mut Dispatcher<char>| {
+        let budget = PutBudget::new(None, Begin::First, 0, S(0));
+        let mut order = Vec::new();
+        while let Next::Begin(_ticket, owner, offer) = dispatcher.next(&budget) {
+            order.push(format!("{owner}{}", offer.id.test_number()));
+        }
+        order.join(" ")
+    };
+    let offers =
+        |ids: &[(u32, u64)]| ids.iter().map(|&(id, since)| offer(id, since, false)).collect();
+    let mut dispatcher = Dispatcher::new(100);
+    dispatcher.offer(&'a', offers(&[(1, 5), (2, 5), (3, 5), (4, 9), (5, 9)]));
+    dispatcher.offer(&'b', offers(&[(1, 5), (2, 3), (3, 5), (4, 5)]));
+    assert_eq!(dispatcher.waiting(), 9);
+    let mut other = Dispatcher::new(100);
+    assert_eq!(order(&mut dispatcher), "b2 a1 a2 a3 b1 b3 b4 a4 a5");
+    assert_eq!(dispatcher.waiting(), 0);
+
+    other.offer(&'a', offers(&[(1, 5), (2, 5), (3, 5)]));
+    other.offer(&'b', offers(&[(1, 5), (2, 5), (3, 5)]));
+    let Next::Begin(_ticket, 'a', _) = other.next(&PutBudget::new(None, Begin::First, 0, S(0)))
+    else {
+        panic!()
+    };
+    let withdrawn: Vec<_> =
+        other.withdraw(|&owner| owner == 'a').iter().map(|(_, id)| id.test_number()).collect();
+    assert_eq!((withdrawn, other.waiting()), (vec![2, 3], 3));
+    assert_eq!(order(&mut other), "b1 b2 b3");
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
+use tokio::sync::Semaphore;
 use ultrasimple_cluster::Membership;
 use ultrasimple_core::catalog::Edit;
 use ultrasimple_core::{Place, ShardKey, Timestamp, Volumes};
@@ -25,8 +26,11 @@ use crate::roster::Roster;
 use crate::shard_owner::{Ask, ShardOwner};
 use crate::tending::{TendError, Tender};
 
-/// Shards tended at once: each holds one catalog in memory.
+/// Shards tended at once, in a round: each holds one catalog in memory.
 const AT_ONCE: usize = 8;
+/// Databases in these catalogs, unless it is one catalog: eight have room where a shard has some hundreds, and two where it
+/// has four thousand.
+const ROOM: u32 = 8_192;
 /// The time between two rounds.
 const ROUND: Duration = Duration::from_secs(15);
 /// The time between two comparisons, and in which a budget of requests is to do.
@@ -170,45 +174,56 @@ impl Arguments {
         self.roster.get(place).map(|_| first)
     }
 
-    /// Tends all shards in which something is due. Gives the number of databases of which catalogs were told.
+    /// Tends all shards in which something is due. Gives the number of databases in the catalogs that were in memory.
     async fn round(&self, ask: Ask) -> u64 {
         let ready = stream::iter(self.roster.ready());
+        let room = Semaphore::new(ROOM as usize);
+        let room = &room;
         let tended = ready.map(|(_, entry)| async move {
-            tend(&self.tender, &self.membership, &entry.owner, ask).await
+            tend(&self.tender, &self.membership, &entry.owner, ask, Some(room)).await
         });
-        tended.buffer_unordered(AT_ONCE).fold(0, async |sum, told| sum + told).await
+        tended.buffer_unordered(AT_ONCE).fold(0, async |sum, databases| sum + databases).await
     }
 }
 
 /// Does in one shard what is due, or what is asked for. Given up when the shard is given back, unless it is that
-/// for which it is done. Gives the number of databases of which the catalog was told.
+/// for which it is done. Waits for `room`: a permit for each database in the catalog. Gives the number of these.
 pub(crate) async fn tend(
     tender: &Tender,
     membership: &Membership,
     owner: &ShardOwner,
     ask: Ask,
+    room: Option<&Semaphore>,
 ) -> u64 {
     // An owner that is gone takes the whole tree with it.
     let Ok(Some(job)) = owner.begin_tending(ask).await else { return 0 };
-    let told = job.changes.len() as u64;
+    let databases = job.databases;
     let mut span = tender.tracer.begin(&c::TEND);
     owner.seat().describe(&mut span);
     let key = job.key.object_key();
     let is_final = matches!(ask, Ask::Final | Ask::Once);
+    let permits = u32::try_from(job.databases).unwrap_or(u32::MAX).clamp(1, ROOM);
+    let work = async {
+        // Nobody closes it.
+        let _permits = match room {
+            Some(room) => room.acquire_many(permits).await.ok(),
+            None => None,
+        };
+        tender.tend(job, is_final).await
+    };
     let tended = tokio::select! {
         biased;
         // Of the last word only who gives the shard back decides how long it may take.
         () = owner.seat().retire.cancelled(), if ask != Ask::Final => {
             owner.end_tending(None);
-            return 0;
+            return databases;
         }
-        tended = span.within(tender.tend(job, is_final)) => tended,
+        tended = span.within(work) => tended,
     };
     match tended {
         Ok(tended) => {
             span.set(&c::DATABASES, tended.facts.databases);
             owner.end_tending(Some(tended));
-            told
         }
         Err(error) => {
             span.fail(error.word(), &error);
@@ -226,9 +241,9 @@ pub(crate) async fn tend(
                     tracing::warn!(%key, %error, "{key} could not be tended, and will be again: {error}");
                 });
             }
-            0
         }
     }
+    databases
 }
 
 impl State {
@@ -329,7 +344,7 @@ impl State {
         for key in changed {
             let place = volumes.place_of(key);
             if let Some(entry) = place.and_then(|place| roster.get(place)) {
-                tend(tender, membership, &entry.owner, Ask::Look).await;
+                tend(tender, membership, &entry.owner, Ask::Look, None).await;
             }
         }
         let Some(first) = self.arguments.first_shard() else { return };

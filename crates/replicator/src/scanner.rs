@@ -210,13 +210,21 @@ impl Shared {
         }
         let counts = Arc::clone(counts);
         let mut news: HashMap<Place, News> = HashMap::new();
-        let mut changes = 0;
+        let place_of = |id| table.place_of(id).filter(|&place| owned.has(Some(place)));
+        let mut changes: HashMap<Place, usize> = HashMap::new();
+        for place in scan.changed.iter().filter_map(|&(id, _)| place_of(id)) {
+            *changes.entry(place).or_default() += 1;
+        }
         for (id, digest) in scan.changed {
-            let place = table.place_of(id).filter(|&place| owned.has(Some(place)));
-            let Some((place, (_, identity))) = place.zip(table.identify(id)) else { continue };
-            let news = news.entry(place).or_default();
-            news.changed.push(Changed { id, identity, digest });
-            changes += 1;
+            let Some((place, (_, identity))) = place_of(id).zip(table.identify(id)) else {
+                continue;
+            };
+            let changed = &mut news.entry(place).or_default().changed;
+            if changed.is_empty() {
+                // In one piece: a first scan tells all that there are.
+                changed.reserve_exact(changes.get(&place).copied().unwrap_or_default());
+            }
+            changed.push(Changed { id, identity, digest });
         }
         for gone in scan.gone {
             if let Some(place) = gone.place.filter(|&place| owned.has(Some(place))) {
@@ -225,9 +233,10 @@ impl Shared {
         }
         let mut problems = scan.problems;
         problems.extend(counts.outside());
+        let changed = news.values().map(|news| news.changed.len() as u64).sum();
         Ok(Scanned {
             news,
-            changed: changes,
+            changed,
             databases: counts.in_all(owned),
             counts,
             problems,

@@ -139,6 +139,11 @@ impl Offer {
         self.past.as_ref().is_some_and(|past| past.has_failed)
     }
 
+    /// Whether all that is to be said of either is since when it waits, and that is the same.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.past.is_none() && other.past.is_none() && self.since == other.since
+    }
+
     pub(crate) fn known(self) -> Known {
         self.past.map(|past| past.known).unwrap_or_default()
     }
@@ -210,6 +215,8 @@ pub(crate) struct Shard {
     ledger: Ledger,
     /// Databases that no catalog has yet.
     new: u64,
+    /// Of these, those that are being told.
+    new_in_write: u64,
 }
 
 impl Shard {
@@ -411,6 +418,7 @@ impl Shard {
         place: impl Fn(DatabaseId) -> Option<(SourcePath, KeyStem)>,
         stem: impl Fn(&SourcePath) -> Option<KeyStem>,
     ) -> Vec<Change> {
+        self.new_in_write = self.new;
         let Self { held, active, ledger, .. } = self;
         let mut unplaced = Vec::new();
         let (changed, departed) = ledger.begin();
@@ -459,7 +467,7 @@ impl Shard {
     /// The catalog was written, and says of these that they are gone.
     pub(crate) fn written(&mut self, told: &HashMap<Identity, Timestamp>) {
         self.ledger.written();
-        self.new = 0;
+        self.new -= std::mem::take(&mut self.new_in_write);
         for (identity, since) in told {
             self.absent.told(*identity, *since);
         }

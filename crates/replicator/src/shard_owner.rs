@@ -338,7 +338,8 @@ impl State {
         let epoch = seat.grant.epoch;
         let is_sure = self.shard.is_sure();
         let is_blank = self.agenda.is_blank();
-        Some(Job { key: seat.shard.clone(), epoch, due, is_blank, is_sure, changes, gone })
+        let (key, databases) = (seat.shard.clone(), self.agenda.databases().max(untold.known));
+        Some(Job { key, epoch, due, is_blank, is_sure, databases, changes, gone })
     }
 
     fn end_tending(&mut self, tended: Tended, now: Duration) {

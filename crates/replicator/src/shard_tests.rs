@@ -544,3 +544,24 @@ proptest! {
         prop_assert_eq!(bucket, version);
     }
 }
+
+/// Else the rest of a first backup would wait for the hour.
+#[test]
+fn what_is_stored_while_a_catalog_is_written_is_still_new_to_it() {
+    let mut shard = Shard::default();
+    let all: Vec<_> = (0..5).map(|number| (test_id(number), digest(1))).collect();
+    see(&mut shard, &all, &[], S(0));
+    offered(&mut shard, S(0));
+    let untold = |shard: &Shard| (shard.untold().new, shard.untold().changes);
+    for number in 0..3 {
+        shard.settle(test_id(number), stored(1, true), S(1));
+    }
+    assert_eq!(changes(&mut shard).len(), 3);
+    shard.settle(test_id(3), stored(1, true), S(1));
+    assert_eq!(untold(&shard), (4, 4), "not yet told");
+    shard.not_written();
+    assert_eq!(changes(&mut shard).len(), 4);
+    shard.settle(test_id(4), stored(1, true), S(1));
+    shard.written(&HashMap::new());
+    assert_eq!(untold(&shard), (1, 1));
+}

@@ -178,7 +178,8 @@ impl Owner {
         let (key, epoch) = (self.seat.shard.clone(), self.seat.grant.epoch);
         let is_sure = self.shard.is_sure();
         let is_blank = self.agenda.is_blank();
-        Some(Work(Job { key, epoch, due, is_blank, is_sure, changes, gone }))
+        let databases = self.agenda.databases();
+        Some(Work(Job { key, epoch, due, is_blank, is_sure, databases, changes, gone }))
     }
 
     /// What came of it; `None`: it failed, or was given up. Gives the number of databases that turned out to be lost.
@@ -455,8 +456,8 @@ impl Queue {
     }
 
     /// Takes a database to be backed up.
-    pub fn offer(&mut self, chair: Chair, offered: Offered) {
-        self.dispatcher.offer(chair, offered.0);
+    pub fn offer(&mut self, chair: &Chair, offered: Offered) {
+        self.dispatcher.offer(chair, vec![offered.0]);
     }
 
     /// A cycle begins.

@@ -349,7 +349,7 @@ impl State {
                     (Ok(_), _) => {
                         let _turn = turns.acquire_owned().await;
                         let told = async {
-                            tend(&tender, &membership, &owner, Ask::Final).await;
+                            tend(&tender, &membership, &owner, Ask::Final, None).await;
                             owner.quiet().await
                         };
                         tokio::time::timeout(drain_timeout, told).await.ok().flatten()

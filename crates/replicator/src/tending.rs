@@ -47,6 +47,8 @@ pub(crate) struct Job {
     pub(crate) is_blank: bool,
     /// The bucket has nothing that the owner does not know.
     pub(crate) is_sure: bool,
+    /// About so many databases are, or will be, in the catalog.
+    pub(crate) databases: u64,
     pub(crate) changes: Vec<Change>,
     /// Databases that are gone, and since when.
     pub(crate) gone: HashMap<Identity, Timestamp>,

@@ -147,11 +147,7 @@ impl Actor for UploaderActor {
                     owner.defer(offer.id);
                 }
             }
-            Message::Offer(owner, offers) => {
-                for offer in offers {
-                    state.dispatcher.offer(owner.clone(), offer);
-                }
-            }
+            Message::Offer(owner, offers) => state.dispatcher.offer(&owner, offers),
             Message::Ended(ticket, ended) => {
                 if state.dispatcher.ended(ticket, ended, &mut budget) {
                     let waiting = state.dispatcher.waiting();

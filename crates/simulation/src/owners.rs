@@ -327,7 +327,7 @@ impl Running {
         }
         self.owners.has_learned = true;
         for (chair, offered) in offers {
-            self.owners.queue.offer(chair, offered);
+            self.owners.queue.offer(&chair, offered);
         }
         self.dispatch();
         if self.owners.round.is_empty() && self.owners.tending == 0 {

@@ -246,13 +246,6 @@ async fn without_a_confirmed_lease_nothing_is_written_and_nothing_is_forgotten()
     assert_eq!(world.restored("t0"), commits);
 }
 
-/// Waits until a write hangs.
-async fn until_it_hangs(world: &World, count: usize) {
-    while world.store.hanging.load(Ordering::SeqCst) < count {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_is_given_up_when_the_lease_ends_or_the_shard_is_taken_away() {
     let (world, mut first) = at_rest(1).await;
@@ -263,7 +256,7 @@ async fn an_upload_is_given_up_when_the_lease_ends_or_the_shard_is_taken_away() 
         world.clock.advance(Duration::from_secs(15));
         let tree = first.session.node.tree().await.unwrap();
         tree.scan_and_offer().await.unwrap();
-        until_it_hangs(&world, round).await;
+        world.until_hanging(round).await;
         world.fault(Fault::None);
         if is_lease {
             first.controls.trust_until(Duration::ZERO);
@@ -299,7 +292,7 @@ async fn what_waits_behind_others_keeps_no_shard_from_being_given_back() {
     world.fault(Fault::Hang);
     let tree = node.session.node.tree().await.unwrap();
     tree.scan_and_offer().await.unwrap();
-    until_it_hangs(&world, 1).await;
+    world.until_hanging(1).await;
     // Which of the two hangs is not known. The other one is given back at once, the hanging one not at all.
     for shard in node.assignments.values_mut() {
         shard.phase = Phase::Releasing;
@@ -314,7 +307,7 @@ async fn a_catalog_that_hangs_keeps_no_shard_from_being_given_back() {
     world.clock.advance(Duration::from_hours(1));
     world.store.hang_catalog.store(true, Ordering::SeqCst);
     first.cycle().await;
-    until_it_hangs(&world, 1).await;
+    world.until_hanging(1).await;
     let last_words = first.release(&[0, 1, 2, 3]).await;
     assert_eq!(last_words.iter().flatten().collect::<Vec<_>>(), [&FIRST]);
     assert_eq!(world.catalog().await.len(), 1);
@@ -333,7 +326,7 @@ async fn a_shard_whose_uploads_do_not_end_is_given_back_with_what_was_stored_in_
     world.clock.advance(Duration::from_secs(15));
     let tree = node.session.node.tree().await.unwrap();
     tree.scan_and_offer().await.unwrap();
-    until_it_hangs(&world, 1).await;
+    world.until_hanging(1).await;
     node.release(&shards).await;
     assert_eq!(world.catalog().await.len(), 2);
 }
@@ -413,7 +406,7 @@ async fn a_late_write_of_the_owner_before_does_not_bring_back_what_was_in_betwee
         drop(world.bank("t0.db"));
         world.fault(Fault::Late);
         first.session.node.tree().await.unwrap().scan_and_offer().await.unwrap();
-        until_it_hangs(&world, 1).await;
+        world.until_hanging(1).await;
         world.fault(Fault::None);
         first.session.kill().await;
         // When another one has the shard, the database has again the content that the bucket has.

@@ -139,6 +139,7 @@ async fn an_upload_that_outlasts_its_cycle_is_told_with_it() {
     for _ in 0..2 {
         let begun = session.replicator.begin_cycle(&session.running, &tree, &mut news).await;
         let begun = begun.unwrap();
+        world.until_hanging(1).await;
         let Session { replicator, running, last, .. } = &mut session;
         replicator.end_cycle(running, &tree, begun, last).await.unwrap();
     }

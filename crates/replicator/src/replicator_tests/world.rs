@@ -176,6 +176,13 @@ pub(super) struct World {
 }
 
 impl World {
+    /// Waits until so many writes hang.
+    pub(super) async fn until_hanging(&self, count: usize) {
+        while self.store.hanging.load(Ordering::SeqCst) < count {
+            tokio::task::yield_now().await;
+        }
+    }
+
     pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in ["data", "scratch"] {

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use ultrasimple_core::pattern::PatternSet;
 use ultrasimple_core::{FingerprintDigest, SourcePath};
 
-use super::table::{DatabaseId, DirectoryId, NewEntry, Table};
+use super::table::{DatabaseId, DirectoryId, Entry, NewEntries, NewEntry, Table};
 use super::walk::{Findings, NewDirectory};
 use super::{Problem, Scan};
+use crate::heap;
 
 /// A loss that is rather a lost mount than a deletion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,20 +87,17 @@ pub(super) fn without_losses(findings: Findings, table: &mut Table, scan: &mut S
 }
 
 /// The entries of a listing, and those known before that are not among them.
-fn with_missing(id: DirectoryId, mut entries: Vec<NewEntry>, table: &Table) -> Vec<NewEntry> {
+fn with_missing(id: DirectoryId, mut entries: NewEntries, table: &Table) -> NewEntries {
     let listed: HashSet<_> = entries.iter().filter_map(|entry| entry.id).collect();
     let Some(directory) = table.directory(id) else { return entries };
     let missing = directory.entries().iter().filter(|entry| !listed.contains(&entry.id));
-    entries.extend(missing.map(|entry| NewEntry {
-        name: directory.name_of(entry).into(),
-        beside: entry.beside(),
-        digest: entry.digest,
-        id: Some(entry.id),
-        changed: false,
-        naming: entry.naming,
-        linked: None,
-    }));
-    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    for entry in missing {
+        let Entry { id, digest, naming, .. } = *entry;
+        let id = Some(id);
+        let missing = NewEntry { digest, id, changed: false, naming, linked: None };
+        entries.push(directory.name_of(entry), entry.beside(), missing);
+    }
+    entries.sort();
     entries
 }
 
@@ -115,7 +113,6 @@ pub(super) fn all(findings: Findings, table: &mut Table, scan: &mut Scan) {
     let Findings { digests, relisted, problems, missing: mut removed } = findings;
     take_digests(digests, table, scan);
     scan.problems.extend(problems);
-    let mut appeared = Vec::new();
     let mut listings = Vec::new();
     let mut additions = Vec::new();
     for relisted in relisted {
@@ -125,6 +122,12 @@ pub(super) fn all(findings: Findings, table: &mut Table, scan: &mut Scan) {
     }
     scan.listed = listings.len();
     scan.gone.extend(table.remove_directories(&removed));
+    // In one piece each: a first scan finds all that there are.
+    let known = listings.iter().map(|(_, (_, entries))| entries);
+    let new = additions.iter().map(|(_, directories)| databases_in(directories)).sum::<usize>()
+        + known.flat_map(NewEntries::iter).filter(|entry| entry.id.is_none()).count();
+    let mut appeared = Vec::with_capacity(new);
+    scan.changed.reserve_exact(new);
     // Of two links to one file, the first path wins: in every run the same.
     additions.sort_by_cached_key(|&(id, _)| table.directory_path(id));
     listings.sort_by_cached_key(|&(id, _)| table.directory_path(id));
@@ -135,10 +138,20 @@ pub(super) fn all(findings: Findings, table: &mut Table, scan: &mut Scan) {
     for (parent, directories) in additions {
         add_directories(parent, directories, table, scan, &mut appeared);
     }
+    // What the walk has left behind and what comes now need not be there at once.
+    if new as u64 >= heap::WORTHWHILE {
+        heap::release();
+    }
     if !appeared.is_empty() || !scan.gone.is_empty() {
         table.find_collisions(&appeared);
     }
     scan.appeared = appeared.len();
+}
+
+/// How many databases are in directories that no scan saw before, and in all below them.
+fn databases_in(directories: &[NewDirectory]) -> usize {
+    let of_one = |new: &NewDirectory| new.entries.iter().count() + databases_in(&new.children);
+    directories.iter().map(of_one).sum()
 }
 
 fn add_directories(
@@ -161,7 +174,7 @@ fn add_directories(
 /// Returns whether one was passed over.
 fn set_entries(
     id: DirectoryId,
-    entries: Vec<NewEntry>,
+    entries: NewEntries,
     table: &mut Table,
     scan: &mut Scan,
     appeared: &mut Vec<DatabaseId>,

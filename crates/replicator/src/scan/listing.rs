@@ -12,7 +12,7 @@ use ultrasimple_core::{FingerprintDigest, SourcePath};
 use ultrasimple_sqlite::stat::{FileKind, Follow, Freshness, stat_at};
 
 use super::table::{
-    Beside, Directory, DirectoryId, Entry, Listed, MAX_NAMES_BYTES, NewEntry, Table,
+    Beside, Directory, DirectoryId, Entry, Listed, MAX_NAMES_BYTES, NewEntries, NewEntry, Table,
 };
 use super::walk::{Findings, NewDirectory, Opened, Relisted, Walk, bare, look, problem};
 
@@ -28,7 +28,7 @@ pub(super) struct Buffers {
 /// A directory as it was just read.
 pub(super) struct Listing {
     pub(super) listed: Listed,
-    pub(super) entries: Vec<NewEntry>,
+    pub(super) entries: NewEntries,
     pub(super) appeared: Vec<NewDirectory>,
     /// Names (with NUL) of the sub-directories that were known before and still are there.
     stay: Vec<Box<[u8]>>,
@@ -75,7 +75,7 @@ pub(super) fn list(
     let mut names = read(walk, reach, opened, path, findings, buffers)?;
     let mut listing = Listing {
         listed: walk.listed(opened),
-        entries: Vec::with_capacity(names.files.len()),
+        entries: NewEntries::default(),
         appeared: Vec::new(),
         stay: Vec::new(),
     };
@@ -114,10 +114,12 @@ pub(super) fn list(
     all.extend(names.links.iter().map(|name| (name, true)));
     all.sort_unstable();
     all.dedup_by(|a, b| a.0 == b.0);
-    if all.iter().map(|(name, _)| name.len()).sum::<usize>() > MAX_NAMES_BYTES {
+    let bytes = all.iter().map(|(name, _)| name.len()).sum();
+    if bytes > MAX_NAMES_BYTES {
         let reason = "more databases than one directory may have: spread them over several";
         return Err(io::Error::other(reason));
     }
+    listing.entries = NewEntries::with_capacity(all.len(), bytes);
     let mut buffer = Vec::with_capacity(256);
     for (name, link) in all {
         let beside = Beside {
@@ -127,7 +129,7 @@ pub(super) fn list(
         };
         let old = known.and_then(|known| find_entry(known, name));
         if let Some(new) = take(walk, name, beside, old, opened, path, &mut buffer) {
-            listing.entries.push(new);
+            listing.entries.push(name, beside, new);
         }
     }
     Ok(listing)
@@ -161,13 +163,13 @@ fn take(
     };
     let linked = if beside.link || opened.via_link {
         let stat = stat_at(&opened.fd, bare(name), Follow::Yes, Freshness::Cached);
-        stat.ok().flatten().map(|stat| (stat.stamp.device, stat.stamp.inode))
+        stat.ok().flatten().map(|stat| Box::new((stat.stamp.device, stat.stamp.inode)))
     } else {
         None
     };
     let id = old.map(|old| old.id);
     let changed = old.is_some_and(|old| old.digest != digest);
-    Some(NewEntry { name: name.into(), beside, digest, id, changed, naming, linked })
+    Some(NewEntry { digest, id, changed, naming, linked })
 }
 
 /// Reads the names of a directory and keeps those that matter.

@@ -81,6 +81,13 @@ impl NameAndBeside {
         (self.0 & Self::NAME) as usize
     }
 
+    /// The name, among those that it is one of, with its NUL.
+    fn of(self, names: &[u8]) -> &[u8] {
+        let rest = names.get(self.name()..).unwrap_or_default();
+        let end = rest.iter().position(|&b| b == 0).map_or(rest.len(), |nul| nul + 1);
+        rest.get(..end).unwrap_or_default()
+    }
+
     fn beside(self) -> Beside {
         let is_set = |bit: u32| self.0 >> bit & 1 == 1;
         Beside { wal: is_set(29), journal: is_set(30), link: is_set(31) }
@@ -128,18 +135,45 @@ impl Directory {
 
     /// The name of one of this directory's entries, with its NUL.
     pub(crate) fn name_of(&self, entry: &Entry) -> &[u8] {
-        let rest = self.names.get(entry.name.name()..).unwrap_or_default();
-        let end = rest.iter().position(|&b| b == 0).map_or(rest.len(), |nul| nul + 1);
-        rest.get(..end).unwrap_or_default()
+        entry.name.of(&self.names)
     }
 }
 
-/// A database that [`Table::set_entries`] is to put into a directory.
+/// The databases that [`Table::set_entries`] is to put into a directory, sorted by name. In two arrays, as in the
+/// table: a first scan has all that there are in these, before the table has any.
+#[derive(Debug, Default)]
+pub(crate) struct NewEntries {
+    names: Vec<u8>,
+    entries: Vec<(NameAndBeside, NewEntry)>,
+}
+
+impl NewEntries {
+    /// With room for so many, whose names have so many bytes in all, NULs included.
+    pub(crate) fn with_capacity(count: usize, bytes: usize) -> Self {
+        Self { names: Vec::with_capacity(bytes), entries: Vec::with_capacity(count) }
+    }
+
+    /// Adds one; `name` has its NUL.
+    pub(crate) fn push(&mut self, name: &[u8], beside: Beside, entry: NewEntry) {
+        let at = NameAndBeside::new(self.names.len(), beside);
+        self.names.extend_from_slice(name);
+        self.entries.push((at, entry));
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &NewEntry> {
+        self.entries.iter().map(|(_, entry)| entry)
+    }
+
+    /// Puts them in order, after some were added that come before others.
+    pub(crate) fn sort(&mut self) {
+        let Self { names, entries } = self;
+        entries.sort_unstable_by(|(a, _), (b, _)| a.of(names).cmp(b.of(names)));
+    }
+}
+
+/// One of them.
 #[derive(Debug)]
 pub(crate) struct NewEntry {
-    /// With its NUL.
-    pub(crate) name: Box<[u8]>,
-    pub(crate) beside: Beside,
     pub(crate) digest: FingerprintDigest,
     /// Known already under this number; else it gets one.
     pub(crate) id: Option<DatabaseId>,
@@ -147,7 +181,7 @@ pub(crate) struct NewEntry {
     pub(crate) changed: bool,
     pub(crate) naming: Naming,
     /// Device and inode, of a database reached through a symbolic link: it may have other names.
-    pub(crate) linked: Option<(u64, u64)>,
+    pub(crate) linked: Option<Box<(u64, u64)>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -315,11 +349,13 @@ impl Table {
             return;
         }
         // In order: a hash table of all databases of a first scan would be its largest piece of memory.
-        let keys = new.iter().filter_map(|&id| self.entry(id).and_then(|entry| entry.naming.key));
-        let mut keys: Vec<_> = keys.collect();
+        let mut keys = Vec::with_capacity(new.len());
+        keys.extend(new.iter().filter_map(|&id| self.entry(id)?.naming.key));
         keys.sort_unstable();
         let keyed = self.entries().filter_map(|entry| Some((entry.naming.key?, entry.id)));
-        let mut keyed: Vec<_> = keyed.filter(|(key, _)| keys.binary_search(key).is_ok()).collect();
+        let mut of_these = Vec::with_capacity(new.len());
+        of_these.extend(keyed.filter(|(key, _)| keys.binary_search(key).is_ok()));
+        let mut keyed = of_these;
         keyed.sort_unstable();
         let sharing = keyed.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1);
         let sharing = sharing.filter_map(|group| {
@@ -385,25 +421,24 @@ impl Table {
         }
     }
 
-    /// Replaces the databases of a directory. `entries` are sorted by name; those whose number is not
-    /// among them are gone.
-    pub(crate) fn set_entries(&mut self, id: DirectoryId, entries: Vec<NewEntry>) -> Placed {
-        let kept: std::collections::HashSet<_> = entries.iter().filter_map(|e| e.id).collect();
+    /// Replaces the databases of a directory. Those whose number is not among `entries` are gone.
+    pub(crate) fn set_entries(&mut self, id: DirectoryId, entries: NewEntries) -> Placed {
+        let kept: HashSet<_> = entries.iter().filter_map(|entry| entry.id).collect();
         let old = self.directory(id).map_or(&[][..], Directory::entries);
         let gone = old.iter().map(|e| e.id).filter(|id| !kept.contains(id));
         let mut gone: Vec<_> = gone.filter_map(|id| self.going(id)).collect();
         for gone in &gone {
             self.forget(gone.id);
         }
-        let mut names = Vec::with_capacity(entries.iter().map(|e| e.name.len()).sum());
+        let NewEntries { names, entries } = entries;
         let mut placed = Vec::with_capacity(entries.len());
-        let mut appeared = Vec::new();
+        let mut appeared = Vec::with_capacity(entries.len() - kept.len());
         let mut passed_over = false;
-        for new in entries {
+        for (name, new) in entries {
             let is_taken = |linked: &(u64, u64)| {
                 self.linked.get(linked).is_some_and(|&taken| Some(taken) != new.id)
             };
-            if new.linked.as_ref().is_some_and(is_taken) {
+            if new.linked.as_deref().is_some_and(is_taken) {
                 passed_over = true;
                 if let Some(going) = new.id.and_then(|known| self.going(known)) {
                     self.forget(going.id);
@@ -415,20 +450,19 @@ impl Table {
             let database = new.id.unwrap_or_else(|| self.new_database());
             if let Some(linked) = new.linked {
                 self.unlink(database);
-                self.linked.insert(linked, database);
-                self.links.insert(database, linked);
+                self.linked.insert(*linked, database);
+                self.links.insert(database, *linked);
             }
             if let Some(slot) = self.databases.get_mut(database.index as usize) {
                 slot.place = Some((id, index));
             }
-            let name = NameAndBeside::new(names.len(), new.beside);
-            names.extend_from_slice(&new.name);
             placed.push(Entry { id: database, name, digest: new.digest, naming: new.naming });
             if new.id.is_none() {
                 appeared.push((database, new.digest));
             }
         }
         if let Some(directory) = self.directory_mut(id) {
+            // The name of one that was passed over stays among them: they are few.
             directory.names = names.into();
             directory.entries = placed.into();
         }

@@ -19,7 +19,7 @@ use ultrasimple_sqlite::stat::{
     FileKind, FilesystemKind, Follow, Freshness, filesystem_kind, stat_at, timestamp_tick,
 };
 
-use super::table::{Beside, DatabaseId, Directory, DirectoryId, Listed, NewEntry, Table};
+use super::table::{Beside, DatabaseId, Directory, DirectoryId, Listed, NewEntries, Table};
 use super::{NameOf, Owned, Problem, listing, workers};
 
 /// Databases that one task looks at: a large directory is shared between workers.
@@ -33,7 +33,7 @@ pub(crate) struct NewDirectory {
     pub(crate) via_link: bool,
     pub(crate) reach: Reach,
     pub(crate) listed: Option<Listed>,
-    pub(crate) entries: Vec<NewEntry>,
+    pub(crate) entries: NewEntries,
     pub(crate) children: Vec<NewDirectory>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct NewDirectory {
 pub(crate) struct Relisted {
     pub(crate) id: DirectoryId,
     /// `None` for a directory of which only names matter: its databases stay as they are.
-    pub(crate) listing: Option<(Listed, Vec<NewEntry>)>,
+    pub(crate) listing: Option<(Listed, NewEntries)>,
     pub(crate) appeared: Vec<NewDirectory>,
     pub(crate) gone: Vec<DirectoryId>,
 }
@@ -225,7 +225,7 @@ impl Walk<'_> {
             via_link,
             reach,
             listed: None,
-            entries: Vec::new(),
+            entries: NewEntries::default(),
             children: Vec::new(),
         };
         let opened = match self.open(&parent.fd, name, via_link, path) {
