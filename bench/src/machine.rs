@@ -39,20 +39,25 @@ const MANY_FILES: u64 = 200_000;
 
 /// The resident memory of a process in bytes.
 pub(crate) fn resident(process: u32) -> Result<u64> {
-    in_status(process, "VmRSS:")
+    Ok(in_status(process, "VmRSS:")? * 1_024)
 }
 
 /// The most that it ever was.
 pub(crate) fn peak(process: u32) -> Result<u64> {
-    in_status(process, "VmHWM:")
+    Ok(in_status(process, "VmHWM:")? * 1_024)
+}
+
+/// How many threads a process has.
+pub(crate) fn threads(process: u32) -> Result<u64> {
+    in_status(process, "Threads:")
 }
 
 fn in_status(process: u32, name: &str) -> Result<u64> {
     let path = format!("/proc/{process}/status");
     let status = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kilobytes.with_context(|| format!("{path} has no {name}"))? * 1_024)
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.with_context(|| format!("{path} has no {name}"))
 }
 
 /// The files that a process has open. Connections are left out: a client keeps some for a while.
@@ -101,7 +106,7 @@ mod tests {
         // The kernel counts for each processor, and adds up now and then.
         let (resident, peak) = (resident(this).unwrap(), peak(this).unwrap());
         assert!(resident > 0 && peak + (4 << 20) >= resident, "{peak} {resident}");
-        assert!(open_files(this).unwrap() > 0);
+        assert!(open_files(this).unwrap() > 0 && threads(this).unwrap() > 0);
         let before = processor_time(this).unwrap();
         let mut sum = 0_u64;
         while processor_time(this).unwrap() == before {

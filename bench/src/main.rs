@@ -15,6 +15,7 @@
 //!       ├─ writers     databases that are written to: what their applications notice
 //!       ├─ rest        many databases of which none changes
 //!       ├─ memory      what each further database takes
+//!       ├─ endurance   many cycles with changes: does anything grow?
 //!       ├─ micro       the parts of a cycle, each alone, in another program: how long they take
 //!       ├─ instructions  the same parts, and how many instructions they take
 //!       └─ report      nothing is measured: the page is written
@@ -27,6 +28,7 @@
 
 mod daemon;
 mod databases;
+mod endurance;
 mod etcd;
 mod figures;
 mod first;
@@ -99,6 +101,8 @@ enum Bench {
     Rest(rest::Order),
     /// What each further database takes.
     Memory(memory::Order),
+    /// Many cycles with changes: whether anything grows.
+    Endurance(endurance::Order),
     /// The parts that a cycle is made of, each alone: how long they take.
     Micro(micro::Order),
     /// The same parts: how many instructions they take. Many more than are recorded are an error.
@@ -136,6 +140,7 @@ fn run(args: &Args) -> Result<()> {
             Bench::Writers(order) => writers::run(order, &programs, &folder),
             Bench::Rest(order) => rest::run(order, &programs, &folder),
             Bench::Memory(order) => memory::run(order, &programs, &folder),
+            Bench::Endurance(order) => endurance::run(order, &programs, &folder),
             Bench::Micro(order) => {
                 micro::run(order, &programs, &folder, &args.folder.join("criterion"))
             }
@@ -179,6 +184,7 @@ impl Bench {
             Self::Writers(_) => "writers",
             Self::Rest(_) => "rest",
             Self::Memory(_) => "memory",
+            Self::Endurance(_) => "endurance",
             Self::Micro(_) => "micro",
             Self::Instructions(_) => instructions::NAME,
             Self::Report => return None,

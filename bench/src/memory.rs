@@ -24,8 +24,8 @@ pub(crate) struct Order {
 const STEP_WITHIN: Duration = Duration::from_hours(1);
 /// The least that SQLite makes of a schema and a row: memory does not depend on it.
 const BYTES: usize = 8_192;
-/// Cycles at rest, after which the daemon has given back what it does not need.
-const REST: f64 = 3.0;
+/// Cycles at rest, after which the catalogs are written, and the daemon has given back what it does not need.
+const REST: f64 = 7.0;
 
 /// A daemon at rest.
 struct AtRest {

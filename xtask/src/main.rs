@@ -1,4 +1,4 @@
-//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | bench | compose | deb |
+//! The front door of the repository: `cargo xtask demo | test | check | sim | chaos | bench | flame | compose | deb |
 //! docs | dashboards | screenshots`.
 //!
 //! Each command does its own set-up: on a machine with a Rust toolchain and the package
@@ -17,6 +17,7 @@ mod dashboards;
 mod deb;
 mod demo;
 mod docs;
+mod flame;
 mod images;
 mod interrupt;
 mod process;
@@ -52,6 +53,7 @@ Commands:
                   Measure what docs/PERFORMANCE.md states, with release builds, and write it anew: all, or
                   one. `bench help` lists the names. `bench instructions` fails when a part takes many more
                   of them than are recorded, on however busy a machine; `bench micro` times the parts
+  flame [NAME]... Draw the flame graphs that docs/PERFORMANCE.md shows, of a scan, a backup and a restore
   compose         The fleet of deploy/compose in containers: is one killed or cut off, do the shards move,
                   and is all restored? Needs a Docker engine
   deb [--try]     The Debian package; --try installs, uses and purges it
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
         ("sim", args) => Workspace::find().and_then(|ws| sim::run(&ws, args)),
         ("chaos", args) => Workspace::find().and_then(|ws| chaos::run(&ws, args)),
         ("bench", args) => Workspace::find().and_then(|ws| bench::run(&ws, args)),
+        ("flame", args) => Workspace::find().and_then(|ws| flame::run(&ws, args)),
         ("deb", args) => Workspace::find().and_then(|ws| deb::run(&ws, args)),
         ("check", []) => Workspace::find().and_then(|ws| check::run(&ws)),
         ("compose", []) => Workspace::find().and_then(|ws| compose::run(&ws)),

