@@ -138,10 +138,11 @@ impl Scene<'_> {
         Ok(took)
     }
 
-    /// A new one.
+    /// A new one, in which the first object takes as long as the others.
     fn bucket(&self, name: &str) -> Result<String> {
         let bucket = format!("{name}-{}", self.kind.count);
         self.store.create_bucket_named(&bucket)?;
+        self.store.warm_up(&bucket)?;
         Ok(bucket)
     }
 
