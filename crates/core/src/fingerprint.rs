@@ -50,7 +50,7 @@ impl Fingerprint {
         near(&self.main) || self.wal.as_ref().is_some_and(near)
     }
 
-    /// The 16 bytes that stand for this fingerprint in memory and in catalogs.
+    /// The 8 bytes that stand for this fingerprint in memory and in catalogs.
     ///
     /// The device is left out: device numbers may change when a host restarts.
     pub fn digest(&self) -> FingerprintDigest {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ultrasimple_core::Timestamp;
 use ultrasimple_core::config::VerifyPercent;
 
+use crate::extent::Extent;
 use crate::shard::{Glance, Untold};
 
 /// The least time between two writes of a catalog, but for much that is new, and between two prunings.
@@ -47,8 +48,8 @@ impl Due {
 /// What is known of a shard's catalog in the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Facts {
-    /// Databases in it.
-    pub(crate) databases: u64,
+    /// What is in it.
+    pub(crate) extent: Extent,
     /// When retention will have something to do, at the earliest.
     pub(crate) next_prune: Option<Timestamp>,
     /// Until when its databases count as verified at the steady rate.
@@ -78,9 +79,11 @@ impl Agenda {
         self.facts = Some(facts);
     }
 
-    /// Databases in the catalog, as far as it is known.
-    pub(crate) fn databases(&self) -> u64 {
-        self.facts.map_or(0, |facts| facts.databases)
+    /// What will be in the catalog, about, when it is told that.
+    pub(crate) fn extent(&self, untold: Untold) -> Extent {
+        let Extent { databases, backups } =
+            self.facts.map(|facts| facts.extent).unwrap_or_default();
+        Extent { databases: databases.max(untold.known), backups: backups + untold.changes as u64 }
     }
 
     /// Whether nothing is known of the catalog: there was none to be read, and none has been written.
@@ -159,7 +162,7 @@ impl Agenda {
         let since = Duration::try_from(time.duration_since(at)).unwrap_or_default();
         let days = since.as_secs_f64() / DAY.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a shard has far fewer than 2^53 databases")]
-        let databases = facts.databases as f64;
+        let databases = facts.extent.databases as f64;
         let lot = (databases * percent.percent() / 100.0 * days).min(databases);
         #[expect(
             clippy::cast_possible_truncation,
@@ -179,6 +182,10 @@ mod tests {
     const OLD: Untold = Untold { changes: 4, new: 0, known: 4 };
     const VERY_NEW: Untold = Untold { changes: 256, new: 256, known: 5_000 };
     const CHANGED: Untold = Untold { changes: 5_000, new: 0, known: 5_000 };
+
+    fn of(databases: u64) -> Extent {
+        Extent { databases, backups: 3 * databases }
+    }
 
     fn at(hour: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + hour * 3_600).unwrap()
@@ -220,7 +227,7 @@ mod tests {
         let none = Untold::default();
         assert!(!due(&agenda, none, 0, 600).prune, "nothing is known");
         let learn = |agenda: &mut Agenda, next_prune| {
-            agenda.learn(Facts { databases: 9, next_prune, verified_at: None });
+            agenda.learn(Facts { extent: of(9), next_prune, verified_at: None });
         };
         learn(&mut agenda, Some(at(1)));
         assert!(!due(&agenda, none, 0, 600).prune, "not yet");
@@ -250,7 +257,7 @@ mod tests {
     #[test]
     fn what_could_not_be_verified_is_not_tried_again_at_once() {
         let mut agenda = Agenda::new(Duration::ZERO);
-        agenda.learn(Facts { databases: 400, next_prune: None, verified_at: Some(at(-48)) });
+        agenda.learn(Facts { extent: of(400), next_prune: None, verified_at: Some(at(-48)) });
         let lot = |agenda: &Agenda, minutes| {
             let (percent, now) = (VerifyPercent::new(1.0).unwrap(), Duration::from_mins(minutes));
             agenda.due(Untold::default(), Glance::default(), percent, now, at(0)).verify
@@ -263,8 +270,8 @@ mod tests {
     #[test]
     fn the_rate_of_verification_is_kept_in_lots() {
         let mut agenda = Agenda::new(Duration::ZERO);
-        let (databases, verified_at) = (400, Some(at(0)));
-        agenda.learn(Facts { databases, next_prune: None, verified_at });
+        let verified_at = Some(at(0));
+        agenda.learn(Facts { extent: of(400), next_prune: None, verified_at });
         let percent = VerifyPercent::new(1.0).unwrap();
         let lot = |hours: i64, untold| {
             let now = Duration::from_hours(hours.unsigned_abs());
@@ -275,7 +282,7 @@ mod tests {
         assert_eq!(lot(12, OLD), 2, "the catalog is written anyway");
         assert_eq!(lot(24 * 400, none), 400, "not more than there are");
         assert_eq!(lot(-24, none), 0, "the clock was set back");
-        agenda.learn(Facts { databases: 1, next_prune: None, verified_at });
+        agenda.learn(Facts { extent: of(1), next_prune: None, verified_at });
         let lot = |hours: i64| {
             let now = Duration::from_hours(u64::try_from(hours).unwrap());
             agenda.due(none, Glance::default(), percent, now, at(hours)).verify

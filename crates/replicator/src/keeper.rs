@@ -21,6 +21,7 @@ use ultrasimple_trace::catalogue as c;
 
 use crate::CycleError;
 use crate::agenda::Due;
+use crate::extent::ROOM;
 use crate::heap;
 use crate::roster::Roster;
 use crate::shard_owner::{Ask, ShardOwner};
@@ -28,9 +29,6 @@ use crate::tending::{TendError, Tender};
 
 /// Shards tended at once, in a round: each holds one catalog in memory.
 const AT_ONCE: usize = 8;
-/// Databases in these catalogs, unless it is one catalog: eight have room where a shard has some hundreds, and two where it
-/// has four thousand.
-const ROOM: u32 = 8_192;
 /// The time between two rounds.
 const ROUND: Duration = Duration::from_secs(15);
 /// The time between two comparisons, and in which a budget of requests is to do.
@@ -187,7 +185,7 @@ impl Arguments {
 }
 
 /// Does in one shard what is due, or what is asked for. Given up when the shard is given back, unless it is that
-/// for which it is done. Waits for `room`: a permit for each database in the catalog. Gives the number of these.
+/// for which it is done. Waits for `room`: the catalog's share of it. Gives the number of databases in the catalog.
 pub(crate) async fn tend(
     tender: &Tender,
     membership: &Membership,
@@ -197,16 +195,15 @@ pub(crate) async fn tend(
 ) -> u64 {
     // An owner that is gone takes the whole tree with it.
     let Ok(Some(job)) = owner.begin_tending(ask).await else { return 0 };
-    let databases = job.databases;
+    let (databases, share) = (job.extent.databases, job.extent.share());
     let mut span = tender.tracer.begin(&c::TEND);
     owner.seat().describe(&mut span);
     let key = job.key.object_key();
     let is_final = matches!(ask, Ask::Final | Ask::Once);
-    let permits = u32::try_from(job.databases).unwrap_or(u32::MAX).clamp(1, ROOM);
     let work = async {
         // Nobody closes it.
         let _permits = match room {
-            Some(room) => room.acquire_many(permits).await.ok(),
+            Some(room) => room.acquire_many(share).await.ok(),
             None => None,
         };
         tender.tend(job, is_final).await
@@ -222,7 +219,7 @@ pub(crate) async fn tend(
     };
     match tended {
         Ok(tended) => {
-            span.set(&c::DATABASES, tended.facts.databases);
+            span.set(&c::DATABASES, tended.facts.extent.databases);
             owner.end_tending(Some(tended));
         }
         Err(error) => {

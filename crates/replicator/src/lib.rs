@@ -19,6 +19,7 @@ mod conflict;
 mod dispatch;
 mod dry_run;
 mod epoch;
+mod extent;
 mod flow;
 mod health;
 mod heap;

@@ -338,8 +338,8 @@ impl State {
         let epoch = seat.grant.epoch;
         let is_sure = self.shard.is_sure();
         let is_blank = self.agenda.is_blank();
-        let (key, databases) = (seat.shard.clone(), self.agenda.databases().max(untold.known));
-        Some(Job { key, epoch, due, is_blank, is_sure, databases, changes, gone })
+        let (key, extent) = (seat.shard.clone(), self.agenda.extent(untold));
+        Some(Job { key, epoch, due, is_blank, is_sure, extent, changes, gone })
     }
 
     fn end_tending(&mut self, tended: Tended, now: Duration) {

@@ -178,8 +178,8 @@ impl Owner {
         let (key, epoch) = (self.seat.shard.clone(), self.seat.grant.epoch);
         let is_sure = self.shard.is_sure();
         let is_blank = self.agenda.is_blank();
-        let databases = self.agenda.databases();
-        Some(Work(Job { key, epoch, due, is_blank, is_sure, databases, changes, gone }))
+        let extent = self.agenda.extent(untold);
+        Some(Work(Job { key, epoch, due, is_blank, is_sure, extent, changes, gone }))
     }
 
     /// What came of it; `None`: it failed, or was given up. Gives the number of databases that turned out to be lost.

@@ -23,6 +23,7 @@ use ultrasimple_trace::catalogue::CATALOG;
 use ultrasimple_trace::{Tracer, child};
 
 use crate::agenda::{Due, Facts};
+use crate::extent::Extent;
 use crate::keeping::{KeepingCounters, Kept};
 use crate::scan::Identity;
 use crate::shard::{LastBackup, Lost};
@@ -47,8 +48,8 @@ pub(crate) struct Job {
     pub(crate) is_blank: bool,
     /// The bucket has nothing that the owner does not know.
     pub(crate) is_sure: bool,
-    /// About so many databases are, or will be, in the catalog.
-    pub(crate) databases: u64,
+    /// What is, or will be, in the catalog, about.
+    pub(crate) extent: Extent,
     pub(crate) changes: Vec<Change>,
     /// Databases that are gone, and since when.
     pub(crate) gone: HashMap<Identity, Timestamp>,
@@ -209,8 +210,9 @@ impl Tender {
             let due = (!plan.delete.is_empty()).then_some(now);
             next = [next, due, plan.next, blocked].into_iter().flatten().min();
         }
-        let databases = catalog.databases.len() as u64;
-        Facts { databases, next_prune: next, verified_at: catalog.verified_at }
+        let (databases, backups) = (catalog.databases.len() as u64, catalog.backups());
+        let extent = Extent { databases, backups };
+        Facts { extent, next_prune: next, verified_at: catalog.verified_at }
     }
 
     /// The marks of a catalog that is written for the first time: where the steady verification begins, spread
