@@ -127,7 +127,7 @@ fn cycles(
     pause_after(&mut daemon, 3.0)?;
     let (mut ours, mut bare, mut loops) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..order.rounds {
-        let before = resume(&daemon)?;
+        let before = resume(&mut daemon)?;
         let after = pause_after(&mut daemon, before.count + CYCLES_A_ROUND)?;
         ours.push(1e3 * (after.took - before.took) / (after.count - before.count));
         bare.extend(floor.run(RUNS_A_ROUND)?);
@@ -145,9 +145,12 @@ fn cycles(
     Ok(())
 }
 
-/// Lets it go on. Gives how its cycles went until here: it ends none while it is paused.
-fn resume(daemon: &Daemon) -> Result<Cycles> {
+/// Lets it go on, and waits for a cycle, beside which it does what it could not do while it was paused. Gives how its
+/// cycles went until then.
+fn resume(daemon: &mut Daemon) -> Result<Cycles> {
     daemon.process().resume()?;
+    let first = daemon.cycles()?.count + 1.0;
+    daemon.wait("a cycle", STEP_WITHIN, |daemon| Ok(daemon.cycles()?.count >= first))?;
     daemon.cycles()
 }
 

@@ -17,8 +17,6 @@ use super::table::{
 use super::walk::{Findings, NewDirectory, Opened, Relisted, Walk, bare, look, problem};
 
 const DIRENT_BUFFER: usize = 64 * 1_024;
-/// The index of a name that vanished since the directory was read.
-const GONE: u32 = u32::MAX;
 const AUXILIARY: [&[u8]; 3] = [b"-wal", b"-shm", b"-journal"];
 
 /// What a worker uses again from directory to directory.
@@ -53,19 +51,12 @@ impl Listing {
     }
 }
 
-/// A name with its NUL, and the number of what has it. By name first, when they are put in order.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Named {
-    name: Box<[u8]>,
-    inode: u64,
-}
-
-/// The names in a directory that matter, by what they are.
+/// The names in a directory that matter, by what they are. Each with its NUL.
 #[derive(Default)]
 struct Names {
-    files: Vec<Named>,
-    links: Vec<Named>,
-    directories: Vec<Named>,
+    files: Vec<Box<[u8]>>,
+    links: Vec<Box<[u8]>>,
+    directories: Vec<Box<[u8]>>,
     /// Sorted: everything called like a WAL, shared memory or journal.
     auxiliary: Vec<Box<[u8]>>,
 }
@@ -102,9 +93,8 @@ pub(super) fn list(
         .collect();
     // A directory that changes while it is read may give a name twice.
     names.directories.sort_unstable();
-    names.directories.dedup_by(|a, b| a.name == b.name);
-    names.directories.sort_by_key(|directory| directory.inode);
-    for Named { name, .. } in std::mem::take(&mut names.directories) {
+    names.directories.dedup();
+    for name in std::mem::take(&mut names.directories) {
         let child_path = || [&path()[..], bare(&name)].concat();
         if known_children.contains(&name[..]) {
             listing.stay.push(name);
@@ -120,40 +110,28 @@ pub(super) fn list(
         }
     }
     listing.stay.sort_unstable();
-    let mut all: Vec<_> = names.files.iter().map(|file| (file, false)).collect();
-    all.extend(names.links.iter().map(|link| (link, true)));
+    let mut all: Vec<_> = names.files.iter().map(|name| (name, false)).collect();
+    all.extend(names.links.iter().map(|name| (name, true)));
     all.sort_unstable();
-    all.dedup_by(|a, b| a.0.name == b.0.name);
-    let bytes = all.iter().map(|(file, _)| file.name.len()).sum();
+    all.dedup_by(|a, b| a.0 == b.0);
+    let bytes = all.iter().map(|(name, _)| name.len()).sum();
     if bytes > MAX_NAMES_BYTES {
         let reason = "more databases than one directory may have: spread them over several";
         return Err(io::Error::other(reason));
     }
     listing.entries = NewEntries::with_capacity(all.len(), bytes);
-    // The kernel finds inodes faster one after the other, on the disk as well as in its memory.
-    let mut in_order: Vec<_> = (0u32..).take(all.len()).collect();
-    let inode = |&rank: &u32| all.get(rank as usize).map(|(file, _)| file.inode);
-    in_order.sort_unstable_by_key(|rank| (inode(rank), *rank));
-    let mut by_name = vec![GONE; all.len()];
-    let mut indexes = 0..GONE;
     let mut buffer = Vec::with_capacity(256);
-    for rank in in_order.into_iter().map(|rank| rank as usize) {
-        let Some(&(Named { name, .. }, link)) = all.get(rank) else { continue };
+    for (name, link) in all {
         let beside = Beside {
             wal: names.has(name, b"-wal\0"),
             journal: names.has(name, b"-journal\0"),
             link,
         };
-        let old = known.and_then(|known| known.find(name));
+        let old = known.and_then(|known| find_entry(known, name));
         if let Some(new) = take(walk, name, beside, old, opened, path, &mut buffer) {
             listing.entries.push(name, beside, new);
-            if let (Some(at), Some(index)) = (by_name.get_mut(rank), indexes.next()) {
-                *at = index;
-            }
         }
     }
-    by_name.retain(|&index| index != GONE);
-    listing.entries.set_order(by_name);
     Ok(listing)
 }
 
@@ -227,11 +205,10 @@ fn read(
             FileType::Symlink => FileKind::Symlink,
             _ => FileKind::Other,
         };
-        let named = || Named { name: name.into(), inode: dirent.ino() };
         match kind {
-            FileKind::Regular if matches_file => names.files.push(named()),
-            FileKind::Directory if leads_on(false) => names.directories.push(named()),
-            FileKind::Symlink if matches_file || leads_on(true) => names.links.push(named()),
+            FileKind::Regular if matches_file => names.files.push(name.into()),
+            FileKind::Directory if leads_on(false) => names.directories.push(name.into()),
+            FileKind::Symlink if matches_file || leads_on(true) => names.links.push(name.into()),
             FileKind::Other if matches_file => findings.problems.push(super::Problem {
                 path: SourcePath::from_bytes(&[&path()[..], bare(name)].concat()),
                 reason: "it matches the pattern but is a pipe, socket or device; exclude it".into(),
@@ -253,8 +230,8 @@ fn kind_of(fd: &OwnedFd, name: &std::ffi::CStr) -> io::Result<FileKind> {
 
 /// Takes out what belongs to a database: `a-wal` where there is an `a`. (A database may well be *called*
 /// `x-wal`; without an `x` beside it, it is taken as one.)
-fn drop_auxiliary(fd: &OwnedFd, files: &mut Vec<Named>) {
-    files.retain(|Named { name, .. }| {
+fn drop_auxiliary(fd: &OwnedFd, files: &mut Vec<Box<[u8]>>) {
+    files.retain(|name| {
         let base = AUXILIARY.iter().find_map(|suffix| bare(name).strip_suffix(*suffix));
         let Some(base) = base.filter(|base| !base.is_empty()) else { return true };
         !matches!(stat_at(fd, base, Follow::No, Freshness::Cached), Ok(Some(_)))
@@ -272,15 +249,14 @@ fn resolve_links(
     findings: &mut Findings,
 ) -> bool {
     let mut all_resolved = true;
-    for link in std::mem::take(&mut names.links) {
-        let name = &link.name;
-        let link_path = SourcePath::from_bytes(&[&path()[..], bare(name)].concat());
-        let target = stat_at(&opened.fd, bare(name), Follow::Yes, Freshness::Cached);
+    for name in std::mem::take(&mut names.links) {
+        let link_path = SourcePath::from_bytes(&[&path()[..], bare(&name)].concat());
+        let target = stat_at(&opened.fd, bare(&name), Follow::Yes, Freshness::Cached);
         if let Ok(Some(stat)) = &target {
             if stat.kind == FileKind::Directory {
-                let reach = walk.patterns.descend(reach, bare(name), true);
+                let reach = walk.patterns.descend(reach, bare(&name), true);
                 if !reach.is_empty() && !is_walked_anyway(walk, &link_path, Some(&reach)) {
-                    names.directories.push(link);
+                    names.directories.push(name);
                 }
                 continue;
             }
@@ -292,7 +268,7 @@ fn resolve_links(
                 continue;
             }
         }
-        let matches = walk.patterns.matches_file(reach, bare(name));
+        let matches = walk.patterns.matches_file(reach, bare(&name));
         if !matches {
             all_resolved = false;
             let reason = "its symbolic link leads nowhere (a volume that is not mounted?)".into();
@@ -300,7 +276,7 @@ fn resolve_links(
             continue;
         }
         if !is_walked_anyway(walk, &link_path, None) {
-            names.links.push(link);
+            names.links.push(name);
         }
     }
     all_resolved
@@ -324,13 +300,18 @@ fn is_walked_anyway(walk: &Walk<'_>, link: &SourcePath, reach: Option<&Reach>) -
 }
 
 /// In a directory reached through a link: takes out the files that the walk finds under their own path.
-fn drop_found_elsewhere(walk: &Walk<'_>, path: &dyn Fn() -> Vec<u8>, files: &mut Vec<Named>) {
+fn drop_found_elsewhere(walk: &Walk<'_>, path: &dyn Fn() -> Vec<u8>, files: &mut Vec<Box<[u8]>>) {
     let path = SourcePath::from_bytes(&path());
     let Ok(real) = std::fs::canonicalize(path.as_path()) else { return };
     let real = SourcePath::new(&real);
-    files.retain(|Named { name, .. }| {
-        walk.patterns.find(&[real.as_bytes(), b"/", bare(name)].concat()).is_none()
-    });
+    files
+        .retain(|name| walk.patterns.find(&[real.as_bytes(), b"/", bare(name)].concat()).is_none());
+}
+
+fn find_entry<'a>(directory: &'a Directory, name: &[u8]) -> Option<&'a Entry> {
+    let entries = directory.entries();
+    let index = entries.binary_search_by(|entry| directory.name_of(entry).cmp(name)).ok()?;
+    entries.get(index)
 }
 
 impl Names {

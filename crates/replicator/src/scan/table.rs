@@ -1,11 +1,9 @@
 //! The table of all known directories and databases: what the last scan saw.
 //!
-//! Compact, for 100,000 databases and more: a database is 48 bytes and its name, kept in its directory's
-//! arrays; there is no allocation per database. They are in the order of their inodes, in which the kernel
-//! has them as well: names are in no order that helps it (see ADR 32). Written only by [`super::apply`],
+//! Compact, for 100,000 databases and more: a database is 44 bytes and its name, kept in its directory's
+//! arrays, sorted by name; there is no allocation per database. Written only by [`super::apply`],
 //! between scans; read by the walk and by uploads that look up a path.
 
-use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 
@@ -127,7 +125,6 @@ pub(crate) struct Directory {
     pub(crate) listed: Option<Listed>,
     names: Box<[u8]>,
     entries: Box<[Entry]>,
-    by_name: Box<[u32]>,
     pub(crate) children: Vec<DirectoryId>,
 }
 
@@ -140,39 +137,23 @@ impl Directory {
     pub(crate) fn name_of(&self, entry: &Entry) -> &[u8] {
         entry.name.of(&self.names)
     }
-
-    /// The entry of this name, which has its NUL.
-    pub(crate) fn find(&self, name: &[u8]) -> Option<&Entry> {
-        if self.by_name.is_empty() {
-            let found = self.entries.binary_search_by(|entry| self.name_of(entry).cmp(name));
-            return self.entries.get(found.ok()?);
-        }
-        let at = |&index: &u32| self.entries.get(index as usize);
-        let found = self.by_name.binary_search_by(|index| {
-            at(index).map_or(Ordering::Greater, |entry| self.name_of(entry).cmp(name))
-        });
-        at(self.by_name.get(found.ok()?)?)
-    }
 }
 
-/// The databases that [`Table::set_entries`] is to put into a directory. In arrays, as in the table: a first scan
-/// has all that there are in these, before the table has any.
+/// The databases that [`Table::set_entries`] is to put into a directory, sorted by name. In two arrays, as in the
+/// table: a first scan has all that there are in these, before the table has any.
 #[derive(Debug, Default)]
 pub(crate) struct NewEntries {
     names: Vec<u8>,
     entries: Vec<(NameAndBeside, NewEntry)>,
-    /// Their indexes in the order of their names; empty where that is their order.
-    by_name: Vec<u32>,
 }
 
 impl NewEntries {
     /// With room for so many, whose names have so many bytes in all, NULs included.
     pub(crate) fn with_capacity(count: usize, bytes: usize) -> Self {
-        let (names, entries) = (Vec::with_capacity(bytes), Vec::with_capacity(count));
-        Self { names, entries, by_name: Vec::new() }
+        Self { names: Vec::with_capacity(bytes), entries: Vec::with_capacity(count) }
     }
 
-    /// Adds one; `name` has its NUL. When all are added, their order by name is to be told.
+    /// Adds one; `name` has its NUL.
     pub(crate) fn push(&mut self, name: &[u8], beside: Beside, entry: NewEntry) {
         let at = NameAndBeside::new(self.names.len(), beside);
         self.names.extend_from_slice(name);
@@ -183,28 +164,11 @@ impl NewEntries {
         self.entries.iter().map(|(_, entry)| entry)
     }
 
-    /// Tells the indexes of all in the order of their names.
-    pub(crate) fn set_order(&mut self, by_name: Vec<u32>) {
-        self.by_name = unless_in_order(by_name);
-    }
-
-    /// Finds out their order.
+    /// Puts them in order, after some were added that come before others.
     pub(crate) fn sort(&mut self) {
-        self.by_name = by_name(&self.names, &self.entries, |(name, _)| *name);
+        let Self { names, entries } = self;
+        entries.sort_unstable_by(|(a, _), (b, _)| a.of(names).cmp(b.of(names)));
     }
-}
-
-/// The indexes of all in the order of their names; empty where that is their order.
-fn by_name<T>(names: &[u8], entries: &[T], name: impl Fn(&T) -> NameAndBeside) -> Vec<u32> {
-    let name = |&index: &u32| entries.get(index as usize).map(|entry| name(entry).of(names));
-    let mut order: Vec<_> = (0u32..).take(entries.len()).collect();
-    order.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
-    unless_in_order(order)
-}
-
-fn unless_in_order(order: Vec<u32>) -> Vec<u32> {
-    let is_in_order = (0u32..).zip(&order).all(|(index, &at)| index == at);
-    if is_in_order { Vec::new() } else { order }
 }
 
 /// One of them.
@@ -426,7 +390,6 @@ impl Table {
             listed: None,
             names: Box::default(),
             entries: Box::default(),
-            by_name: Box::default(),
             children: Vec::new(),
         };
         let id = self.free_directories.pop().unwrap_or_else(|| {
@@ -467,7 +430,7 @@ impl Table {
         for gone in &gone {
             self.forget(gone.id);
         }
-        let NewEntries { names, entries, by_name: mut order } = entries;
+        let NewEntries { names, entries } = entries;
         let mut placed = Vec::with_capacity(entries.len());
         let mut appeared = Vec::with_capacity(entries.len() - kept.len());
         let mut passed_over = false;
@@ -498,14 +461,10 @@ impl Table {
                 appeared.push((database, new.digest));
             }
         }
-        if passed_over {
-            order = by_name(&names, &placed, |entry| entry.name);
-        }
         if let Some(directory) = self.directory_mut(id) {
             // The name of one that was passed over stays among them: they are few.
             directory.names = names.into();
             directory.entries = placed.into();
-            directory.by_name = order.into();
         }
         Placed { appeared, gone, passed_over }
     }
@@ -615,6 +574,6 @@ mod tests {
 
     #[test]
     fn a_database_is_small() {
-        assert!(size_of::<Entry>() + size_of::<u32>() + size_of::<Slot>() <= 48);
+        assert!(size_of::<Entry>() + size_of::<Slot>() <= 44);
     }
 }

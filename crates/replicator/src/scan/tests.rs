@@ -426,36 +426,6 @@ fn odd_names_are_found() {
     assert_eq!(fleet.changed(), NOTHING);
 }
 
-/// In the order of inodes, which is that in which they were made here: names would be in another one.
-#[test]
-fn databases_are_known_again_by_name_in_whatever_order_they_are() {
-    let mut fleet = Fleet::new(&["*.db"]);
-    let names: Vec<_> = (0..40).map(|n| format!("{n}.db")).collect();
-    for name in &names {
-        fleet.write(name, "1");
-    }
-    let scan = fleet.scan();
-    assert_eq!((scan.databases, scan.changed.len()), (40, 40));
-    let inode = |id| {
-        let table = fleet.scanner.table();
-        let path = table.read().unwrap().path(id).unwrap();
-        fs::metadata(path.as_path()).unwrap().ino()
-    };
-    let table = fleet.scanner.table();
-    let in_table: Vec<_> = table.read().unwrap().entries().map(|entry| entry.id).collect();
-    assert!(in_table.iter().map(|&id| inode(id)).is_sorted());
-    fleet.write("41.db", "1");
-    assert_eq!(fleet.changed(), ["41.db"], "the others are known");
-    // Half of them at once would be a lost mount.
-    for name in names.iter().step_by(3) {
-        fs::remove_file(fleet.path(name)).unwrap();
-        fleet.write(&format!("more-{name}"), "1");
-    }
-    let scan = fleet.scan();
-    assert_eq!((scan.gone.len(), scan.changed.len(), scan.databases), (14, 14, 41));
-    assert_eq!(fleet.changed(), NOTHING);
-}
-
 #[test]
 fn a_pattern_without_a_match_says_so() {
     let mut fleet = Fleet::new(&["*.db", "nothing/*.db"]);
