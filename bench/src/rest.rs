@@ -27,8 +27,8 @@ pub(crate) struct Order {
     /// How often the daemon, the reference loop and the bare calls take turns.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// For how long the processor's time is watched, in seconds.
-    #[arg(long, default_value_t = 60)]
+    /// For how long the processor's time is watched, in seconds: a cycle at least.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(INTERVAL.as_secs()..))]
     watch: u64,
     /// How many of them Litestream watches.
     #[arg(long, default_value_t = 1_000)]

@@ -28,7 +28,7 @@ struct Graph {
 const GRAPHS: [Graph; 3] = [
     Graph {
         name: "scan",
-        title: "A scan in which nothing changed",
+        title: "Scans: a first one, and those in which nothing changed",
         bench: &[
             "rest",
             "--databases",
@@ -36,7 +36,7 @@ const GRAPHS: [Graph; 3] = [
             "--rounds",
             "3",
             "--watch",
-            "5",
+            "20",
             "--litestream",
             "50",
         ],
@@ -108,7 +108,17 @@ fn draw(bench: &Bench, graph: &Graph, folder: &Path, picture: &Path) -> Result<(
     let kept = fold(bench, &samples, graph.below, &stacks)?;
     ensure!(kept > 0, "perf saw nothing below {}: {}", graph.below, samples.display());
     let mut paint = Command::new(bench.tools().inferno_flamegraph()?);
-    paint.args(["--title", graph.title, "--minwidth", "0.4", "--hash", "--colors", "rust"]);
+    paint.args([
+        "--title",
+        graph.title,
+        "--minwidth",
+        "0.4",
+        "--countname",
+        "ns",
+        "--hash",
+        "--colors",
+        "rust",
+    ]);
     let painted =
         paint.arg(&stacks).stdin(Stdio::null()).stdout(File::create(picture)?).status()?;
     ensure!(painted.success(), "{} could not be drawn: {painted}", picture.display());
