@@ -154,6 +154,13 @@ impl Daemon {
         Ok(Cycles { count: of("count")?, took: of("sum")? })
     }
 
+    /// Waits until so many databases have been stored since its start, and none waits.
+    pub(crate) fn wait_until_stored(&mut self, databases: u64, within: Duration) -> Result<()> {
+        self.wait("all is stored", within, |daemon| {
+            Ok(daemon.count("uploads_success")? >= databases && daemon.count("pending")? == 0)
+        })
+    }
+
     /// Waits until something holds of it.
     pub(crate) fn wait(
         &mut self,

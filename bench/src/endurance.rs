@@ -57,9 +57,7 @@ pub(crate) fn run(order: &Order, programs: &Path, folder: &Path) -> Result<Figur
         ..Place::single(programs, folder, databases.pattern(), &store.endpoint())
     };
     let mut daemon = place.start(0)?;
-    daemon.wait("all is stored", STEP_WITHIN, |daemon| {
-        Ok(daemon.count("uploads_success")? >= u64::from(total) && daemon.count("pending")? == 0)
-    })?;
+    daemon.wait_until_stored(total.into(), STEP_WITHIN)?;
     let mut next = 0;
     let mut live = |daemon: &Daemon, more: f64| {
         let until = daemon.cycles()?.count + more;

@@ -91,10 +91,7 @@ pub(crate) fn run(order: &Order, programs: &Path, folder: &Path) -> Result<Figur
 
 /// When so many backups have been stored, and the daemon is at rest again.
 fn stored(daemon: &mut Daemon, databases: u32) -> Result<AtRest> {
-    daemon.wait("all is stored", STEP_WITHIN, |daemon| {
-        Ok(daemon.count("uploads_success")? >= u64::from(databases)
-            && daemon.count("pending")? == 0)
-    })?;
+    daemon.wait_until_stored(databases.into(), STEP_WITHIN)?;
     at_rest(daemon)
 }
 

@@ -91,9 +91,7 @@ fn watch(order: &Order) -> Duration {
 fn store_all(place: &Place, total: u64) -> Result<Duration> {
     let start = Instant::now();
     let mut daemon = place.start(0)?;
-    daemon.wait("all is stored", STEP_WITHIN, |daemon| {
-        Ok(daemon.count("uploads_success")? >= total && daemon.count("pending")? == 0)
-    })?;
+    daemon.wait_until_stored(total, STEP_WITHIN)?;
     let took = start.elapsed();
     daemon.leave()?;
     Ok(took)

@@ -127,9 +127,7 @@ impl Scene<'_> {
                 self.place.bucket = bucket;
                 let mut daemon = self.place.start(round)?;
                 let all = u64::from(kind.count);
-                daemon.wait("all is stored", STEP_WITHIN, |daemon| {
-                    Ok(daemon.count("uploads_success")? >= all && daemon.count("pending")? == 0)
-                })?;
+                daemon.wait_until_stored(all, STEP_WITHIN)?;
                 let latencies = self.load(&databases)?;
                 let uploads = daemon.count("uploads_success")?;
                 ensure!(uploads >= 2 * all, "only {uploads} uploads: the changes were not stored");

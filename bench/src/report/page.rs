@@ -22,7 +22,8 @@ pub(super) const BENCHES: &[About] = &[
         bench: "first",
         title: "First backup",
         how: "Closed databases of 16 KiB, none of which has a backup, into an empty bucket of one S3 server on the same \
-              machine, for which the server has its storage file (it makes one at the first object, which takes 0.2 s). They hold the same words again and again, so compressed they are small; on loopback that hardly \
+              machine, for which the server has its storage file (it makes one at the first object, which takes 0.2 s). \
+              They hold the same words again and again, so compressed they are small; on loopback that hardly \
               matters. *ultrasimple* is `ultrasimple -once` with its defaults, from its start to its end; it captures, \
               checks and compresses. `rclone copy` and `s5cmd cp` copy the files as they are, which is a backup only \
               where nobody writes; these programs take turns, medians. *Litestream* and *walrust* replicate from then \
